@@ -1,0 +1,42 @@
+"""``pbench fetch``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ..contracts import registry
+from ..contracts.errors import UsageError
+from .options import json_option, load_plugins, plugin_option
+
+
+@click.command(short_help="Bring a data set into the data folder and verify it.")
+@click.argument("names", nargs=-1, required=True)
+@plugin_option
+@json_option
+def fetch(names: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> int:
+    """Download data sets that are not there yet and verify their checksums.
+
+    Files go into PBENCH_DATA where that is set, else into the user's cache folder.
+
+    \b
+    Examples:
+      pbench fetch norman-mini
+      PBENCH_DATA=/big/disk pbench fetch norman adamson
+    """
+    load_plugins(plugins)
+    found = {}
+    for name in names:
+        if name == "your.h5ad":
+            raise UsageError("your.h5ad stands for a file of yours; give its path to pbench run --dataset.")
+        dataset = registry.datasets.get(name)
+        where = "generated when it is used; nothing to fetch"
+        if dataset.fetch is not None:
+            where = str(dataset.fetch())
+        found[name] = {"path": where, "data_id": dataset.data_id()}
+        if not as_json:
+            click.echo(f"{name}: {where} (data {found[name]['data_id'][:12]})")
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    return 0

@@ -1,0 +1,85 @@
+"""``pbench``: the group, its lazily imported commands, and what a mistake looks like."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from ..contracts.errors import PbenchError
+
+#: command: (module:object, one line of help); imported only when the command is used, so that help is instant.
+COMMANDS = {
+    "run": ("run:run", "Run models on data sets and splits, then show the leaderboard."),
+    "leaderboard": ("leaderboard:leaderboard", "Render the leaderboard of a results folder."),
+    "list": ("listing:list_", "List models, data sets, splits and metrics."),
+    "show": ("listing:show", "Show everything about one model, data set, split or metric."),
+    "fetch": ("fetch:fetch", "Bring a data set into the data folder and verify it."),
+    "audit": ("audit:audit", "Check a split for leaks of test information into training."),
+    "check": ("check:check", "Check a model of yours against the contract, in plain words."),
+    "doctor": ("doctor:doctor", "Report versions, folders, plugins and damaged records."),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(f"..{module}", __name__), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 fine; 1 finished, but some jobs failed or a check found something; 2 usage; 3 data missing or "
+    "wrong; 4 an optional package is missing; 130 interrupted (finished jobs are kept).",
+)
+@click.version_option(package_name="pbench")
+def cli() -> None:
+    """Find out which single-cell perturbation predictor to believe.
+
+    \b
+    Examples:
+      pbench run                                          every model on the embedded simulated screen
+      pbench run --models additive,'ridge*' --dataset norman-mini --split doubles
+      pbench run --dataset my.h5ad --scale counts --control-label NT --perturbation-key gene
+      pbench list models
+      pbench check ./my_model.py
+    """
+
+
+def main() -> None:
+    """Entry point: errors of ours become one message and an exit code, never a traceback."""
+    try:
+        code: Any = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except PbenchError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def interrupted() -> int:
+    click.echo("Interrupted. Finished jobs are kept; type the same command again to do the rest.", err=True)
+    return 130

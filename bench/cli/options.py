@@ -1,0 +1,103 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..contracts import registry
+from ..contracts.errors import DataError, UsageError, suggestion
+from ..engine.stage import DatasetRequest
+
+#: Options that say how to read anybody's file, by the parameter of the reader.
+FILE_OPTIONS = {
+    "scale": "Scale of X in a file of yours: counts, log1p_1e4 or raw.",
+    "control_label": "Label of control cells in a file of yours.",
+    "perturbation_key": "Column of obs with perturbation labels.",
+    "context_key": "Column of obs with the context (cell line, cell type, donor).",
+    "dose_key": "Column of obs with doses.",
+    "time_key": "Column of obs with hours since the perturbation.",
+    "batch_key": "Column of obs with batches.",
+    "separator": "What joins the targets of a combination in a label ('none': labels are single targets).",
+    "layer": "Layer that holds expression, instead of X.",
+}
+
+
+def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name, text in reversed(FILE_OPTIONS.items()):
+        function = click.option(f"--{name.replace('_', '-')}", name, help=text)(function)
+    return function
+
+
+def plugin_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(),
+        help="Python file with models, data sets, splits or metrics; repeatable.",
+    )(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")(function)
+
+
+def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--out",
+        "--results",
+        "results",
+        default="results",
+        show_default=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of results.",
+    )(function)
+
+
+def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
+    """Register plugin files; returns absolute paths for the job processes."""
+    for plugin in plugins:
+        registry.load_plugin_file(plugin)
+    return tuple(str(Path(p).resolve()) for p in plugins)
+
+
+def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]:
+    """Registered names (``all``, commas) and paths of files.
+
+    Raises
+    ------
+    UsageError, DataError
+        If a name is unknown, a file is absent, or file options are given without a file.
+    """
+    given = {k: v for k, v in options.items() if v is not None}
+    if str(given.get("separator", "")).lower() == "none":
+        given["separator"] = None
+    known = [n for n in registry.datasets.names() if n != "your.h5ad"]
+    requests = []
+    for part in (p.strip() for p in text.split(",")):
+        if part == "all":
+            requests += [DatasetRequest(n) for n in known]
+        elif part in known:
+            requests.append(DatasetRequest(part))
+        elif "/" in part or part.endswith((".h5ad", ".h5")):
+            path = Path(part).expanduser()
+            if not path.is_file():
+                raise DataError(f"--dataset {part}: there is no such file.")
+            if "scale" not in given:
+                raise UsageError(
+                    f"--dataset {part}: say what X holds with --scale counts, --scale log1p_1e4 or --scale raw; it is never guessed."
+                )
+            requests.append(DatasetRequest(path.stem, str(path.resolve()), given))
+        else:
+            raise UsageError(
+                f"there is no dataset '{part}'. {suggestion(part, known)} A file of yours is given by its path. Type: pbench list datasets"
+            )
+    if given and not any(r.path for r in requests):
+        raise UsageError(
+            f"--{next(iter(given)).replace('_', '-')} says how to read a file, and --dataset names none; give the path of an .h5ad."
+        )
+    return requests

@@ -1,0 +1,56 @@
+"""One exception family. Each says what was asked, what exists and what to type next, and carries an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PbenchError(Exception):
+    """A mistake or a lack that the user can mend; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(PbenchError):
+    """The request itself is off: an unknown name, a wrong parameter, an unknown configuration key."""
+
+    exit_code = 2
+
+
+class DataError(PbenchError):
+    """A data file is absent, damaged, or does not hold what was declared."""
+
+    exit_code = 3
+
+
+class MissingDependency(PbenchError):
+    """An optional package is needed and not installed."""
+
+    exit_code = 4
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed. Type: pip install 'pbench[{extra}]'")
+
+
+class NotFitted(PbenchError):
+    """``predict`` was called before ``fit``."""
+
+
+class InvalidPrediction(PbenchError):
+    """A model returned something that cannot be scored; the message says what."""
+
+
+class AuditFailed(PbenchError):
+    """A split leaks test information into training; its results are not published."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A closing clause for an error about an unknown name: near names, or all of them when they are few."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    if near:
+        return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if len(known) <= 12:
+        return "Known: " + ", ".join(known) + "." if known else "None is registered."
+    return f"Known: {', '.join(known[:12])}, and {len(known) - 12} more."

@@ -1,0 +1,189 @@
+"""One generic, lazy registry for models, data sets, splits and metrics."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError, suggestion
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name: where it is defined and what it is, known without importing it."""
+
+    name: str
+    target: str
+    summary: str
+    origin: str
+
+
+class Registry:
+    """Names to lazily imported objects, with provenance.
+
+    Parameters
+    ----------
+    kind
+        ``model``, ``dataset``, ``split`` or ``metric``; also names the entry-point group ``pbench.<kind>s``.
+    package
+        Package that holds the built-in catalogue ``CATALOGUE``: name to ``("module:attribute", summary)``, imported
+        on first use, or name to an object with a ``summary``.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self.broken: dict[str, str] = {}
+        self._entries: dict[str, Entry] | None = None
+        self._objects: dict[str, Any] = {}
+
+    @property
+    def group(self) -> str:
+        return f"pbench.{self.kind}s"
+
+    def entries(self) -> dict[str, Entry]:
+        """All entries by name: built-in first, then installed plugins, then files."""
+        if self._entries is None:
+            self._entries = {}
+            catalogue = importlib.import_module(self.package).CATALOGUE
+            for name, value in catalogue.items():
+                if isinstance(value, tuple):
+                    self._add(Entry(name, f"{self.package}.{value[0]}", value[1], "built in"))
+                else:
+                    self._add(Entry(name, f"{self.package}:{name}", value.summary, "built in"))
+                    self._objects[name] = value
+            for point in sorted(importlib.metadata.entry_points(group=self.group), key=lambda p: p.name):
+                dist = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+                try:
+                    self._add(Entry(point.name, point.value, "", dist))
+                except UsageError as error:
+                    self.broken[point.name] = str(error)
+        return self._entries
+
+    def _add(self, entry: Entry) -> None:
+        assert self._entries is not None
+        if not entry.name or any(ch in entry.name for ch in "[],=* \t\n"):
+            raise UsageError(f"'{entry.name}' cannot name a {self.kind}: names hold no spaces, commas, brackets, '=' or '*'.")
+        other = self._entries.get(entry.name)
+        if other is not None and other.target != entry.target:
+            raise UsageError(
+                f"two {self.kind}s are named '{entry.name}': {other.target} ({other.origin}) and {entry.target} ({entry.origin}); rename one."
+            )
+        self._entries[entry.name] = entry
+
+    def add(self, name: str, value: Any, *, summary: str = "", origin: str = "this session") -> None:
+        """Register an object that is already imported."""
+        self.entries()
+        module, attribute = getattr(value, "__module__", "?"), getattr(value, "__qualname__", type(value).__name__)
+        self._add(Entry(name, f"{module}:{attribute}", summary, origin))
+        self._objects[name] = value
+
+    def names(self) -> list[str]:
+        return list(self.entries())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries())
+
+    def entry(self, name: str) -> Entry:
+        entries = self.entries()
+        if name not in entries:
+            broken = f" A plugin of that name is broken: {self.broken[name]}" if name in self.broken else ""
+            raise UsageError(
+                f"there is no {self.kind} '{name}'. {suggestion(name, entries)}{broken} Type: pbench list {self.kind}s"
+            )
+        return entries[name]
+
+    def get(self, name: str) -> Any:
+        """Import and return the object.
+
+        Raises
+        ------
+        UsageError
+            If the name is unknown or its module cannot be imported.
+        """
+        entry = self.entry(name)
+        if name not in self._objects:
+            module, _, attribute = entry.target.partition(":")
+            try:
+                self._objects[name] = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError, SyntaxError) as error:
+                self.broken[name] = f"{type(error).__name__}: {error}"
+                raise UsageError(
+                    f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be imported: {self.broken[name]}"
+                ) from error
+        return self._objects[name]
+
+
+models = Registry("model", "pbench.models")
+datasets = Registry("dataset", "pbench.datasets")
+splits = Registry("split", "pbench.datasets.splits")
+metrics = Registry("metric", "pbench.metrics")
+REGISTRIES = {"models": models, "datasets": datasets, "splits": splits, "metrics": metrics}
+
+
+def load_plugin_file(path: Path | str) -> list[str]:
+    """Import a Python file and register what it defines; returns the names as ``kind:name``.
+
+    A class with `fit` and `predict` becomes a model, named by its attribute ``name`` or by its class name in
+    kebab-case. Objects of type `Dataset` and `MetricInfo` and functions in a dict ``SPLITS`` are registered too.
+    """
+    from .metric import MetricInfo
+    from .screen import Dataset
+
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: there is no such file.")
+    module_name = f"pbench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: this is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise UsageError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+    added: list[str] = []
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == module_name and _looks_like_model(value):
+            added.append(_register(models, str(getattr(value, "name", None) or kebab(value.__name__)), value, path))
+        elif isinstance(value, Dataset):
+            added.append(_register(datasets, value.card.name, value, path))
+        elif isinstance(value, MetricInfo):
+            added.append(_register(metrics, value.id, value, path))
+    for name, function in getattr(module, "SPLITS", {}).items():
+        added.append(_register(splits, name, function, path))
+    if not added:
+        raise UsageError(f"--plugin {path} defines no class with fit and predict, no Dataset, no MetricInfo and no SPLITS.")
+    return added
+
+
+def _register(registry: Registry, name: str, value: Any, path: Path) -> str:
+    doc = (getattr(value, "__doc__", None) or "").strip().splitlines()
+    registry.add(name, value, summary=doc[0] if doc else "", origin=f"file {path.name}")
+    return f"{registry.kind}:{name}"
+
+
+def _looks_like_model(cls: type) -> bool:
+    return callable(getattr(cls, "fit", None)) and callable(getattr(cls, "predict", None))
+
+
+def kebab(name: str) -> str:
+    """``MyModel`` to ``my-model``."""
+    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def resolve(patterns: Iterable[str], known: Iterable[str], matches: Callable[[str, str], bool]) -> list[str]:
+    """Names among `known` that match any of `patterns`, in the order of `known`."""
+    patterns = list(patterns)
+    return [name for name in known if any(matches(name, p) for p in patterns)]

@@ -1,0 +1,163 @@
+"""From a prepared screen and a manifest to the two sides of a job: what `fit` may see, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ..contracts.condition import Condition, sort_key
+from ..contracts.errors import DataError
+from ..contracts.split import SplitManifest
+from ..contracts.training import Cells, Profiles, TrainingData
+from ..contracts.truth import Truth
+from .prepare import PreparedScreen
+from .statistics import GroupSums, welch_t
+
+Array = np.ndarray[Any, Any]
+DE_GENES = 100
+
+
+class Assembly:
+    """Training data and truth of one manifest.
+
+    Parameters
+    ----------
+    screen
+        The prepared screen that the manifest was made for.
+    manifest
+        The split.
+    cell_sums
+        ``.npz`` with `cell_level_sums`, for splits by cells.
+
+    Raises
+    ------
+    DataError
+        If the manifest names conditions that the screen does not have.
+    """
+
+    def __init__(self, screen: PreparedScreen, manifest: SplitManifest, cell_sums: Path | None = None) -> None:
+        self.screen, self.manifest = screen, manifest
+        self.by_cell = bool(manifest.test_cells)
+        self._position = {c: i for i, c in enumerate(screen.conditions)}
+        if unknown := [c for c in manifest.roles if c not in self._position]:
+            raise DataError(
+                f"split {manifest.name} names {unknown[0].key!r}, which data set '{manifest.dataset}' does not have; rebuild the manifest."
+            )
+        if self.by_cell:
+            assert cell_sums is not None
+            with np.load(cell_sums, allow_pickle=False) as f:
+                self._sums = GroupSums(f["total"], f["squares"], f["n"])
+        else:
+            self._sums = screen.sums
+
+    def _pool(self, conditions: tuple[Condition, ...], *, side: str, half: int | None = None) -> Profiles:
+        """Profiles over all cells of a condition on a side (``train`` or ``test``; only splits by cells tell them apart)."""
+        offsets = (0, 1) if half is None else (half,)
+        if self.by_cell:
+            groups = [[4 * self._position[c] + 2 * (side == "test") + o for o in offsets] for c in conditions]
+        else:
+            groups = [[2 * self._position[c] + o for o in offsets] for c in conditions]
+        return self._sums.pool(groups, conditions)
+
+    @property
+    def controls(self) -> Profiles:
+        return self._pool(tuple(c for c in self.screen.conditions if c.is_control), side="train")
+
+    def _role(self, role: str) -> tuple[Condition, ...]:
+        return tuple(sorted(self.manifest.with_role(role), key=sort_key))
+
+    @property
+    def train_conditions(self) -> tuple[Condition, ...]:
+        trained = self._role("train") + (self._role("test") if self.by_cell else ())
+        return tuple(sorted(trained, key=sort_key))
+
+    def training(self, resources: Mapping[str, Any], *, cells: bool) -> TrainingData:
+        """What `fit` may see; nothing in it was computed from a test cell."""
+        return TrainingData(
+            genes=self.screen.genes,
+            perturbed=self._pool(self.train_conditions, side="train"),
+            controls=self.controls,
+            validation=self._pool(self._role("validation"), side="train"),
+            scale=self.screen.scale,
+            resources=dict(resources),
+            load_cells=self._load_cells if cells else None,
+        )
+
+    def _load_cells(self, role: str) -> Cells:
+        if role == "validation":
+            wanted = self._role("validation")
+        else:
+            wanted = tuple(c for c in self.screen.conditions if c.is_control) + self.train_conditions
+        number = np.full(len(self.screen.conditions), -1)
+        number[[self._position[c] for c in wanted]] = np.arange(len(wanted))
+        code = number[self.screen.codes]
+        keep = code >= 0
+        if self.by_cell:
+            keep &= ~np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
+        rows = np.flatnonzero(keep)
+        return Cells(self.screen.cells(rows), code[rows], wanted, self.screen.scale)
+
+    def _test_cells(self, condition: Condition) -> sparse.csr_matrix:
+        keep = self.screen.codes == self._position[condition]
+        if self.by_cell:
+            keep &= np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
+        return self.screen.cells(np.flatnonzero(keep), profile_scale=True)
+
+    def truth(self) -> Truth:
+        """Statistics of the scored test conditions."""
+        conditions = self._role("test")
+        profiles = self._pool(conditions, side="test")
+        controls = self.controls
+        control_of = np.array([controls.row(c.control()) for c in conditions], dtype=int)
+        genes = self.screen.genes
+        index = {g: i for i, g in enumerate(genes)}
+        targets = tuple(tuple(index[t] for t in c.targets if t in index) for c in conditions)
+        noise_free = self.screen.noise_free
+        return Truth(
+            genes=genes,
+            profiles=profiles,
+            controls=controls,
+            references=self._references(conditions, controls),
+            de_order=de_order(profiles, controls, control_of, targets),
+            target_genes=targets,
+            halves=(self._pool(conditions, side="test", half=0), self._pool(conditions, side="test", half=1)),
+            subgroups=tuple(dict(self.manifest.subgroups.get(c, {})) for c in conditions),
+            noise_free=np.stack([noise_free[c] for c in conditions])
+            if conditions and all(c in noise_free for c in conditions)
+            else None,
+            load_cells=self._test_cells if self.screen.has_cells else None,
+        )
+
+    def _references(self, conditions: tuple[Condition, ...], controls: Profiles) -> dict[str, Array]:
+        ctrl = controls.control_mean(conditions)
+        train = self._pool(self.train_conditions, side="train")
+        train_shift = (
+            (train.mean - controls.control_mean(train.conditions)).mean(axis=0, dtype=np.float64)
+            if len(train)
+            else np.full(ctrl.shape[1], np.nan)
+        )
+        perturbed = tuple(c for c in self.screen.conditions if not c.is_control)
+        everything = self.screen.sums.pool([[2 * self._position[c], 2 * self._position[c] + 1] for c in perturbed], perturbed)
+        shifts = everything.mean - controls.control_mean(perturbed)
+        own = np.array([perturbed.index(c) for c in conditions], dtype=int)
+        if len(perturbed) > 1:
+            others = (shifts.sum(axis=0) - shifts[own]) / (len(perturbed) - 1)
+        else:
+            others = np.full((len(conditions), ctrl.shape[1]), np.nan)
+        return {"ctrl": ctrl, "pert": ctrl + train_shift, "loo": ctrl + others}
+
+
+def de_order(profiles: Profiles, controls: Profiles, control_of: Array, targets: tuple[tuple[int, ...], ...]) -> Array:
+    """Genes by \\|Welch t\\|, best first; a stable sort on sorted genes breaks ties by name, -1 fills short rows."""
+    k = min(DE_GENES, profiles.mean.shape[1])
+    out = np.full((len(profiles), k), -1, dtype=np.int64)
+    score = np.abs(welch_t(profiles, controls, control_of))
+    for i, own in enumerate(targets):
+        score[i, list(own)] = -1.0
+        ranked = np.argsort(-score[i], kind="stable")[:k]
+        out[i] = np.where(score[i, ranked] >= 0, ranked, -1)
+    return out

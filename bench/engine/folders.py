@@ -1,0 +1,42 @@
+"""Where pbench keeps things, and writes that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from ..contracts.errors import PbenchError
+
+
+def cache_folder() -> Path:
+    """Derived data that can be deleted at any time: ``PBENCH_CACHE``, else the user's cache folder."""
+    if chosen := os.environ.get("PBENCH_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("pbench"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a temporary path beside `path`, flush it to disk, and rename: readers see all or nothing.
+
+    Raises
+    ------
+    PbenchError
+        If the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with open(temporary, "rb") as f:
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PbenchError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder with --out."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

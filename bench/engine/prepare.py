@@ -1,0 +1,176 @@
+"""From a screen to what jobs read: sums by condition on disk, made once for the data bytes and shared by all splits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from scipy import sparse
+
+from ..contracts.condition import Condition
+from ..contracts.identity import content_id
+from ..contracts.resource import FeatureTable
+from ..contracts.screen import Dataset, Screen
+from .fingerprint import code_id
+from .folders import cache_folder
+from .statistics import GroupSums, group_sums, halves, on_profile_scale
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PreparedScreen:
+    """A screen's sums and cells on disk. `GroupSums` rows are ``2 * condition + half``; genes are sorted by name."""
+
+    folder: Path
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        return json.loads((self.folder / "screen.json").read_text())
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        return tuple(Condition.from_dict(c) for c in self.meta["conditions"])
+
+    @cached_property
+    def genes(self) -> Array:
+        return self._load("genes")
+
+    @property
+    def scale(self) -> str:
+        return self.meta["card"]["scale"]
+
+    @cached_property
+    def codes(self) -> Array:
+        return self._load("codes")
+
+    @cached_property
+    def halves(self) -> Array:
+        return self._load("halves")
+
+    @cached_property
+    def barcodes(self) -> Array:
+        return self._load("barcodes")
+
+    @cached_property
+    def sums(self) -> GroupSums:
+        return GroupSums(self._load("total"), self._load("squares"), self._load("n"))
+
+    @cached_property
+    def noise_free(self) -> dict[Condition, Array]:
+        if not (self.folder / "noise_free.npy").exists():
+            return {}
+        keys = [Condition.from_dict(c) for c in self.meta["noise_free"]]
+        return dict(zip(keys, self._load("noise_free"), strict=True))
+
+    def resource(self, name: str) -> FeatureTable | None:
+        """Side information that came with the screen."""
+        return load_table(self.folder / f"resource-{name}.npz") if name in self.meta["resources"] else None
+
+    def cells(self, rows: Array, *, profile_scale: bool = False) -> sparse.csr_matrix:
+        """(len(rows), G) float32 CSR of some cells, genes sorted; read from a memory map, so only these rows are copied."""
+        shape = (len(self.codes), len(self.genes))
+        X = sparse.csr_matrix(
+            tuple(self._load(f"cells_{part}", mmap=True) for part in ("data", "indices", "indptr")), shape=shape, copy=False
+        )
+        taken = X[rows][:, self._load("gene_order")]
+        if profile_scale:
+            taken = on_profile_scale(taken, self.scale)
+        return sparse.csr_matrix(taken, dtype=np.float32)
+
+    @property
+    def has_cells(self) -> bool:
+        return (self.folder / "cells_data.npy").exists()
+
+    def _load(self, name: str, *, mmap: bool = False) -> Array:
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False)
+
+
+def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[], Screen] | None = None) -> PreparedScreen:
+    """The prepared form of a data set, from the cache where it is there.
+
+    Parameters
+    ----------
+    cells
+        Also store the cells, for models and reference rows that read them.
+    loaded
+        Gives the screen if the caller has it already.
+    """
+    folder = cache_folder() / "screens" / content_id([data_id, code_id(__name__)])[:32]
+    ready = PreparedScreen(folder)
+    if (folder / "screen.json").exists() and (ready.has_cells or not cells):
+        return ready
+    screen = loaded() if loaded else dataset.load()
+    building = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.tmp")
+    building.mkdir(parents=True)
+    try:
+        _write(screen, building, cells=cells)
+        # A folder cannot be replaced in one step; losing a race with another run that built the same is fine.
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    except OSError:
+        if not (folder / "screen.json").exists():
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return PreparedScreen(folder)
+
+
+def _write(screen: Screen, folder: Path, *, cells: bool) -> None:
+    X, codes, barcodes, genes = screen.adata.X, screen.codes, screen.barcodes, screen.genes
+    half = halves(barcodes, codes)
+    order = np.argsort(genes, kind="stable")
+    sums = group_sums(X, 2 * codes + half, 2 * len(screen.conditions), scale=screen.card.scale)
+    arrays = {
+        "genes": genes[order],
+        "gene_order": order,
+        "codes": codes,
+        "halves": half,
+        "barcodes": barcodes,
+        "total": sums.total[:, order],
+        "squares": sums.squares[:, order],
+        "n": sums.n,
+    }
+    if screen.noise_free:
+        arrays["noise_free"] = np.stack([np.asarray(v, dtype=np.float32)[order] for v in screen.noise_free.values()])
+    if cells:
+        csr = sparse.csr_matrix(X, dtype=np.float32)
+        arrays |= {"cells_data": csr.data, "cells_indices": csr.indices, "cells_indptr": csr.indptr}
+    for name, value in arrays.items():
+        np.save(folder / f"{name}.npy", value, allow_pickle=False)
+    for name, table in screen.resources.items():
+        save_table(table, folder / f"resource-{name}.npz")
+    meta = {
+        "card": screen.card.to_dict(),
+        "conditions": [c.to_dict() for c in screen.conditions],
+        "n_cells": [int(n) for n in screen.n_cells.values()],
+        "noise_free": [c.to_dict() for c in screen.noise_free],
+        "resources": sorted(screen.resources),
+    }
+    (folder / "screen.json").write_text(json.dumps(meta))
+
+
+def cell_level_sums(screen: Screen, test_cells: tuple[str, ...]) -> GroupSums:
+    """Sums for a split by cells: rows are ``4 * condition + 2 * is_test + half``; genes sorted."""
+    half = halves(screen.barcodes, screen.codes)
+    is_test = np.isin(screen.barcodes, np.asarray(test_cells))
+    sums = group_sums(screen.adata.X, 4 * screen.codes + 2 * is_test + half, 4 * len(screen.conditions), scale=screen.card.scale)
+    order = np.argsort(screen.genes, kind="stable")
+    return GroupSums(sums.total[:, order], sums.squares[:, order], sums.n)
+
+
+def save_table(table: FeatureTable, path: Path) -> None:
+    np.savez(path, names=np.asarray(table.names), values=table.values, source=table.source, same_screen=table.same_screen)
+
+
+def load_table(path: Path) -> FeatureTable:
+    with np.load(path, allow_pickle=False) as f:
+        return FeatureTable(tuple(map(str, f["names"])), f["values"], str(f["source"]), bool(f["same_screen"]))

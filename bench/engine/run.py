@@ -1,0 +1,214 @@
+"""Run a matrix: stage the data, plan the jobs, do what is missing, and leave a record of every job."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..contracts import errors, registry
+from ..contracts.errors import DataError, PbenchError
+from ..contracts.split import SplitManifest
+from .audit import audit, to_dict
+from .execute import Outcome, execute
+from .fingerprint import code_id
+from .plan import JobSpec, PlannedModel, Request, scoring_id
+from .resources import Resolved, resolve_resources
+from .stage import DatasetRequest, Staged, StageRequest, stage
+from .store import OK, Store
+from .worker import Job, base_card, run_job
+
+#: Leakage rules about the model rather than the split: pretraining and side information.
+MODEL_RULES = (10, 11)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What `run_matrix` is asked to do."""
+
+    models: Sequence[Request]
+    datasets: Sequence[DatasetRequest]
+    splits: Sequence[Request | Path]
+    seeds: Sequence[int]
+    metrics: Sequence[str]
+    out: Path
+    preset: str = "standard"
+    jobs: int = 1
+    timeout: float | None = None
+    memory_mb: float | None = None
+    plugins: Sequence[str] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
+    overwrite: str = "missing"
+
+
+class Reporter(Protocol):
+    """Told what happens; the command line shows it."""
+
+    def phase(self, text: str) -> None: ...
+    def planned(self, total: int, done: int) -> None: ...
+    def started(self, title: str) -> None: ...
+    def finished(self, title: str, status: str, reason: str, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a matrix; `cards` are the run cards of all its jobs."""
+
+    cards: list[dict[str, Any]]
+    computed: int
+    reused: int
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        return [c for c in self.cards if c["status"] not in (OK, "unavailable")]
+
+
+def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
+    """Run every (model, data set, split, seed) that has no result yet.
+
+    Raises
+    ------
+    DataError, UsageError
+        If data, splits or parameters are wrong, before any job runs.
+    """
+    limit_threads(matrix.jobs)
+    store = Store(matrix.out)
+    models = [PlannedModel.from_request(r, preset=matrix.preset) for r in matrix.models]
+    metrics = [registry.metrics.get(m) for m in matrix.metrics]
+    staged = _stage_all(matrix, models, reporter)
+    resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
+    jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
+    found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := store.card(j.score_id)) and c["status"] == OK]
+    have = {c["score_id"] for c in found}
+    todo = [j for j in jobs if j.score_id not in have] if matrix.overwrite != "never" else []
+    cards += found
+    reporter.planned(len(jobs), len(found))
+    titles = [j.spec.title.replace(j.spec.model, j.model.label, 1) for j in todo]
+    outcomes = execute(
+        run_job,
+        todo,
+        workers=matrix.jobs,
+        timeout=matrix.timeout,
+        memory_mb=matrix.memory_mb,
+        on_start=lambda key: reporter.started(titles[key]),
+    )
+    for outcome in outcomes:
+        card = outcome.value if outcome.status == OK else _failure(todo[outcome.key], outcome, store)
+        cards.append(card)
+        reporter.finished(titles[outcome.key], outcome.status, outcome.reason, outcome.seconds)
+    store.consolidate()
+    return Summary(cards, computed=len(todo), reused=len(found))
+
+
+def limit_threads(jobs: int) -> None:
+    """Share the cores among jobs, for the processes that are started from now on."""
+    threads = str(max(1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // jobs))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
+
+
+def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], reporter: Reporter) -> list[Staged]:
+    # Reference rows sample test cells; every other model says whether it reads cells.
+    cells = any(m.capabilities.needs_cells for m in models)
+    requests = []
+    for dataset in matrix.datasets:
+        reporter.phase(f"reading {dataset.name}")
+        requests.append(StageRequest(dataset, dataset.dataset().data_id(), matrix.splits, cells, matrix.plugins))
+    staged: dict[int, Staged] = {}
+    for outcome in execute(
+        stage, requests, workers=matrix.jobs, on_start=lambda k: reporter.phase(f"preparing {requests[k].dataset.name}")
+    ):
+        if outcome.status != OK:
+            raise _error(outcome, f"data set '{requests[outcome.key].dataset.name}' could not be prepared")
+        staged[outcome.key] = outcome.value
+    return [staged[k] for k in range(len(requests))]
+
+
+def _error(outcome: Outcome, what: str) -> PbenchError:
+    kinds = {k.exit_code: k for k in (PbenchError, DataError, errors.UsageError)}
+    if outcome.traceback:
+        return PbenchError(f"{what}: {outcome.reason}\n{outcome.traceback}")
+    return kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
+
+
+def _plan(
+    matrix: Matrix,
+    models: Sequence[PlannedModel],
+    metrics: Sequence[Any],
+    staged: Sequence[Staged],
+    resolved: Mapping[str, Resolved],
+    store: Store,
+) -> tuple[list[Job], list[dict[str, Any]]]:
+    """Jobs to do, and the cards of those that cannot be done for want of a resource."""
+    from .prepare import PreparedScreen
+
+    jobs: list[Job] = []
+    unavailable: list[dict[str, Any]] = []
+    engine = code_id("pbench.bench.engine.answer"), code_id("pbench.bench.engine.assemble")
+    for data in staged:
+        offered = PreparedScreen(data.screen).meta["resources"]
+        for split in data.splits:
+            manifest = SplitManifest.load(split.manifest)
+            store.save_manifest(manifest)
+            for model in models:
+                sources = {name: resolved[name].for_screen(offered) for name in model.capabilities.resources}
+                for seed in model.seeds(matrix.seeds):
+                    spec = JobSpec(
+                        model=model.name,
+                        params=model.params,
+                        model_code=model.code,
+                        dataset=data.dataset,
+                        data_id=data.data_id,
+                        split=manifest.name,
+                        split_id=manifest.id,
+                        fold=manifest.fold,
+                        seed=seed,
+                        resources={name: source.identity for name, source in sources.items()},
+                        environment=model.environment,
+                        engine="+".join(e[:16] for e in engine),
+                    )
+                    job = Job(
+                        spec=spec,
+                        score_id=scoring_id(spec.id, metrics),
+                        model=model,
+                        screen=data.screen,
+                        manifest=split.manifest,
+                        cell_sums=split.cell_sums,
+                        resources={name: source.path for name, source in sources.items()},
+                        metrics=tuple(matrix.metrics),
+                        store=matrix.out,
+                        plugins=tuple(matrix.plugins),
+                        audit=_with_model(split.audit, manifest, model, sources),
+                    )
+                    if missing := [s.missing for s in sources.values() if s.missing]:
+                        card = base_card(job, time.time()) | {"status": "unavailable", "reason": missing[0]}
+                        store.write(job.score_id, card)
+                        unavailable.append(card)
+                    else:
+                        jobs.append(job)
+    return jobs, unavailable
+
+
+def _with_model(
+    split_audit: Mapping[str, Any], manifest: SplitManifest, model: PlannedModel, sources: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The split's audit with the findings that depend on the model in place of their empty ones."""
+    tables = {name: source.table for name, source in sources.items() if source.table is not None}
+    own = to_dict(f for f in audit(manifest, None, capabilities=model.capabilities, resources=tables) if f.rule in MODEL_RULES)
+    rest = [f for f in split_audit["findings"] if f["rule"] not in MODEL_RULES]
+    worst = max((split_audit["status"], own["status"]), key=("pass", "warn", "fail").index)
+    return {"status": worst, "findings": sorted(rest + own["findings"], key=lambda f: f["rule"])}
+
+
+def _failure(job: Job, outcome: Outcome, store: Store) -> dict[str, Any]:
+    card = base_card(job, time.time() - outcome.seconds) | {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "traceback": outcome.traceback,
+        "seconds": {"total": round(outcome.seconds, 4)},
+    }
+    store.write(job.score_id, card)
+    return card

@@ -1,0 +1,98 @@
+"""From an answer to tidy rows: one for each condition and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..contracts.condition import Condition
+from ..contracts.metric import Comparison, MetricInfo, Values
+from ..contracts.truth import Truth
+from .answer import Answer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Array = np.ndarray[Any, Any]
+
+
+def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dict[str, Values]:
+    """Values of each metric by id. A metric that raises is undefined everywhere, with its error as the reason."""
+    comparison = Comparison(truth, answer.mean.astype(np.float64))
+    out = {}
+    for metric in metrics:
+        n = 1 if metric.level == "dataset" else len(truth.conditions)
+        try:
+            values = metric(comparison)
+            if values.value.shape != (n,) or values.reason.shape != (n,):
+                raise ValueError(f"returned {values.value.shape} values for {n}")
+        except Exception as error:  # noqa: BLE001 - a plugin's metric must not take the other metrics down
+            values = Values.of(np.full(n, np.nan), f"metric failed: {type(error).__name__}: {error}")
+        if metric.level == "perturbation":
+            reason = np.where(answer.absent != "", answer.absent, values.reason).astype(object)
+            values = Values(np.where(answer.absent != "", np.nan, values.value), reason)
+        out[metric.id] = values
+    return out
+
+
+def rows(
+    values: Mapping[str, Values], metrics: Sequence[MetricInfo], truth: Truth, answer: Answer, constants: Mapping[str, Any]
+) -> pa.Table:
+    """The tidy table of one job.
+
+    Parameters
+    ----------
+    constants
+        Columns that are the same in every row (model, data set, split, fold, seed …).
+    """
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("condition", "perturbation", "context", "dose", "time", "seen_k", "n_cells", "fallback")
+    }
+    scores: dict[str, list[Any]] = {name: [] for name in ("metric", "version", "value", "reason")}
+    described = [
+        _describe(c, s, int(n), bool(f))
+        for c, s, n, f in zip(truth.conditions, truth.subgroups, truth.profiles.n_cells, answer.fallback, strict=True)
+    ]
+    whole = dict.fromkeys(columns) | {"condition": "*", "perturbation": "*"}
+    for metric in metrics:
+        value = values[metric.id]
+        for row in described if metric.level == "perturbation" else [whole]:
+            for name, column in columns.items():
+                column.append(row[name])
+        n = len(value.value)
+        scores["metric"] += [metric.id] * n
+        scores["version"] += [metric.version] * n
+        scores["value"] += [None if np.isnan(v) else float(v) for v in value.value]
+        scores["reason"] += [str(r) or None for r in value.reason]
+    total = len(scores["metric"])
+    text, real = pa.string(), pa.float64()
+    types = {
+        "context": text,
+        "dose": text,
+        "time": real,
+        "seen_k": text,
+        "n_cells": pa.int64(),
+        "fallback": pa.bool_(),
+        "value": real,
+        "reason": text,
+    }
+    table = {name: pa.array([value] * total) for name, value in constants.items()}
+    table |= {name: pa.array(column, type=types.get(name)) for name, column in (columns | scores).items()}
+    return pa.table(table)
+
+
+def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int, fallback: bool) -> dict[str, Any]:
+    return {
+        "condition": condition.key,
+        "perturbation": condition.label,
+        "context": condition.context,
+        "dose": "+".join(f"{d:g}" for d in condition.doses) or None,
+        "time": condition.time,
+        "seen_k": subgroups.get("seen_k"),
+        "n_cells": n_cells,
+        "fallback": fallback,
+    }

@@ -1,0 +1,133 @@
+"""The result store: one record a job, written whole or not at all, named by the content of what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ..contracts.condition import Condition
+from ..contracts.identity import file_sha256
+from ..contracts.split import SplitManifest
+from .answer import Answer
+from .folders import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SCHEMA = 1
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results.
+
+    Layout: ``records/<score id>.json`` (the run card) beside ``.parquet`` (its rows), ``predictions/<job id>.npz``
+    (predicted pseudobulks), ``manifests/<split id>.json`` and ``records.parquet`` (all rows, rebuilt after each run).
+    The JSON is written last and holds the sha256 of the rows, so a record is there as a whole or not there.
+    """
+
+    folder: Path
+
+    def _path(self, kind: str, name: str, suffix: str) -> Path:
+        return self.folder / kind / f"{name[:32]}{suffix}"
+
+    def card(self, score_id: str) -> dict[str, Any] | None:
+        """The run card of a record, or None where it is absent or damaged."""
+        return self._read_card(self._path("records", score_id, ".json"))
+
+    @staticmethod
+    def _read_card(path: Path) -> dict[str, Any] | None:
+        try:
+            card = json.loads(path.read_text())
+            if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+                return None
+            if card["status"] == OK and file_sha256(path.with_suffix(".parquet")) != card["rows_sha256"]:
+                return None
+        except (OSError, ValueError, KeyError):
+            return None
+        return card
+
+    def write(self, score_id: str, card: Mapping[str, Any], table: pa.Table | None = None) -> None:
+        """Write a record, over an earlier one of the same id."""
+        path = self._path("records", score_id, ".json")
+        full: dict[str, Any] = {"schema": SCHEMA, **card}
+        if table is not None:
+            import pyarrow.parquet as pq
+
+            write_atomically(path.with_suffix(".parquet"), lambda p: pq.write_table(table, p, compression="zstd"))
+            full["rows_sha256"] = file_sha256(path.with_suffix(".parquet"))
+        text = json.dumps(full, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomically(path, lambda p: p.write_text(text))
+
+    def cards(self) -> list[dict[str, Any]]:
+        """All whole records' run cards, in the order of their ids."""
+        found = (self._read_card(p) for p in sorted((self.folder / "records").glob("*.json")))
+        return [c for c in found if c is not None]
+
+    def damaged(self) -> list[Path]:
+        """Record files that are there and cannot be read as a whole record."""
+        return [p for p in sorted((self.folder / "records").glob("*.json")) if self._read_card(p) is None]
+
+    def rows(self, cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Tidy rows of some records."""
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        tables = [pq.read_table(self._path("records", card["score_id"], ".parquet")).to_pandas() for card in cards]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def consolidate(self) -> Path:
+        """Write all rows into ``records.parquet`` and return its path."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables = [pq.read_table(self._path("records", c["score_id"], ".parquet")) for c in self.cards() if c["status"] == OK]
+        path = self.folder / "records.parquet"
+        if tables:
+            write_atomically(
+                path, lambda p: pq.write_table(pa.concat_tables(tables, promote_options="permissive"), p, compression="zstd")
+            )
+        return path
+
+    def save_prediction(self, job_id: str, conditions: Iterable[Condition], genes: Any, answer: Answer) -> None:
+        """Archive predicted pseudobulks (float32), so that a new metric needs no new fit."""
+        facts = {
+            "conditions": [c.to_dict() for c in conditions],
+            "absent": [str(a) for a in answer.absent],
+            "fallback": [bool(f) for f in answer.fallback],
+            "seconds": dict(answer.seconds),
+            "genes_sha256": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
+        }
+
+        def save(path: Path) -> None:
+            with open(path, "wb") as f:
+                np.savez_compressed(f, mean=answer.mean, genes=np.asarray(genes, dtype=str), facts=np.array(json.dumps(facts)))
+
+        write_atomically(self._path("predictions", job_id, ".npz"), save)
+
+    def prediction(self, job_id: str, conditions: tuple[Condition, ...]) -> Answer | None:
+        """The archived answer to these conditions, or None where there is none or it is damaged."""
+        try:
+            with np.load(self._path("predictions", job_id, ".npz"), allow_pickle=False) as f:
+                facts = json.loads(str(f["facts"]))
+                mean = f["mean"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+        if [Condition.from_dict(c) for c in facts["conditions"]] != list(conditions):
+            return None
+        return Answer(mean, np.array(facts["fallback"], dtype=bool), np.array(facts["absent"], dtype=object), facts["seconds"])
+
+    def save_manifest(self, manifest: SplitManifest) -> Path:
+        path = self._path("manifests", manifest.id, ".json")
+        if not path.exists():
+            write_atomically(path, manifest.save)
+        return path

@@ -1,0 +1,1 @@
+"""Leaderboards: rendering, and the published boards."""

@@ -1,0 +1,175 @@
+"""From records to boards: which records count, and each model's mean, interval and coverage on a split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..bench.contracts.metric import MetricInfo
+from ..bench.engine.inference import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model's value on a metric: mean over perturbations, 95 % interval, and how many of them are defined."""
+
+    mean: float
+    low: float
+    high: float
+    defined: int
+    asked: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model on a board; `cells` by metric id. `status` other than ``ok`` comes with a reason and no cells."""
+
+    model: str
+    reference_row: bool
+    status: str
+    reason: str
+    predicted: int
+    asked: int
+    fallback: int
+    cells: Mapping[str, Cell]
+    absent: Mapping[str, int]
+    prior_knowledge: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return self.status == "ok" and self.predicted == self.asked
+
+
+@dataclass(frozen=True)
+class Board:
+    """All models on one data set and split."""
+
+    dataset: str
+    split: str
+    card: Mapping[str, Any]
+    data_id: str
+    split_ids: tuple[str, ...]
+    seeds: tuple[int, ...]
+    audit: Mapping[str, Any]
+    versions: tuple[str, ...]
+    lines: tuple[Line, ...]
+    metrics: tuple[str, ...]
+
+
+def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the records that answer the same question, the one that was started last.
+
+    The question is (model and parameters, data set, split, fold, seed); records differ under it where code, data,
+    environment or metrics have changed since.
+    """
+    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"])):
+        spec = card["spec"]
+        latest[spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]] = card
+    return [latest[key] for key in sorted(latest, key=str)]
+
+
+def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapping[str, MetricInfo]) -> list[Board]:
+    """One board for each data set and split among records; a pure function of them.
+
+    Parameters
+    ----------
+    cards
+        Run cards, as `current` gives them.
+    rows
+        Their tidy rows.
+    metrics
+        Facts about the metrics in the rows.
+    """
+    cards = [c for c in cards if c["audit"].get("status") != "fail"]
+    made = []
+    for dataset, split in sorted({(c["spec"]["dataset"], c["spec"]["split"]) for c in cards}):
+        own = [c for c in cards if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]
+        newest = max(own, key=lambda c: (c["started"], c["score_id"]))
+        own = [c for c in own if c["spec"]["data_id"] == newest["spec"]["data_id"]]
+        part = rows[(rows["dataset"] == dataset) & (rows["split"] == split)] if len(rows) else rows
+        shown = tuple(m for m in metrics if len(part) and (part["metric"] == m).any())
+        names = sorted({c["model"] for c in own})
+        cells = _cells(part)
+        lines = [_line([c for c in own if c["model"] == name], cells.get(name, {})) for name in names]
+        made.append(
+            Board(
+                dataset=dataset,
+                split=split,
+                card=newest["dataset_card"],
+                data_id=newest["spec"]["data_id"],
+                split_ids=tuple(sorted({c["spec"]["split_id"] for c in own})),
+                seeds=tuple(sorted({c["spec"]["seed"] for c in own})),
+                audit=newest["audit"],
+                versions=tuple(
+                    sorted(
+                        {f"pbench {c['pbench']}" for c in own}
+                        | {f"{k} {v}" for c in own for k, v in c["spec"]["environment"].items()}
+                    )
+                ),
+                lines=tuple(lines),
+                metrics=shown,
+            )
+        )
+    return made
+
+
+def refused(cards: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is kept off the boards because its audit failed, with the first failed rule."""
+    found = set()
+    for card in cards:
+        if card["audit"].get("status") == "fail":
+            failed = [f for f in card["audit"]["findings"] if f["status"] == "fail"]
+            spec = card["spec"]
+            found.add(
+                f"{card['model']} on {spec['dataset']} / {spec['split']}: rule {failed[0]['rule']}, {failed[0]['name']}: {failed[0]['detail']}"
+            )
+    return sorted(found)
+
+
+def _line(cards: list[Mapping[str, Any]], cells: Mapping[str, Cell]) -> Line:
+    good = [c for c in cards if c["status"] == "ok"]
+    bad = sorted((c for c in cards if c["status"] != "ok"), key=lambda c: c["score_id"])
+    absent = Counter(reason for card in good for reason in card["absent"].values())
+    whole = bool(good) and not bad
+    return Line(
+        model=cards[0]["model"],
+        reference_row=cards[0]["reference_row"],
+        status="ok" if whole else bad[0]["status"],
+        reason="" if whole else (f"{len(bad)} of {len(cards)} jobs: " if len(cards) > 1 else "") + bad[0]["reason"],
+        predicted=sum(c["n_predicted"] for c in good),
+        asked=sum(c["n_conditions"] for c in good),
+        fallback=sum(c["n_fallback"] for c in good),
+        cells=cells if whole else {},
+        absent=dict(sorted(absent.items())),
+        prior_knowledge=tuple(cards[0].get("prior_knowledge", ())),
+    )
+
+
+def _cells(rows: pd.DataFrame) -> dict[str, dict[str, Cell]]:
+    """Cells by model and metric."""
+    out: dict[str, dict[str, Cell]] = {}
+    if not len(rows):
+        return out
+    for (model, metric), own in rows.groupby(["model", "metric"], sort=True):
+        out.setdefault(str(model), {})[str(metric)] = _cell(own)
+    return out
+
+
+def _cell(rows: pd.DataFrame) -> Cell:
+    value = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    defined = ~np.isnan(value)
+    reasons = Counter(str(r) for r in rows["reason"].to_numpy()[~defined])
+    # Seeds of one perturbation are no independent evidence: average them first.
+    unit = pd.factorize(rows["fold"] + "\n" + rows["condition"])[0][defined]
+    count = np.bincount(unit)
+    values = np.bincount(unit, value[defined])[count > 0] / count[count > 0] if len(unit) else np.empty(0)
+    low, high = bootstrap_interval(values)
+    mean = float(np.sort(values).mean()) if len(values) else float("nan")
+    return Cell(mean, low, high, int(defined.sum()), len(rows), dict(sorted(reasons.items())))

@@ -1,0 +1,178 @@
+"""Boards as markdown, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from ..bench.contracts.metric import MetricInfo
+from .board import Board, Cell, Line
+
+ARROWS = {"up": "↑", "down": "↓", "target": "→"}
+PRIMARY = "mse@de20"
+
+
+def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = ()) -> str:
+    """Markdown of some boards.
+
+    Parameters
+    ----------
+    metrics
+        Facts about the metrics, in the order of the columns.
+    refused
+        Results kept off the boards because their audit failed.
+    """
+    parts = [_board(b, metrics) for b in boards]
+    if refused:
+        parts.append(
+            "## Refused\n\nThese results are not shown, because the leakage audit of their split or model failed.\n\n"
+            + "\n".join(f"- {escape(r)}" for r in refused)
+        )
+    return "\n\n".join(parts) + "\n" if parts else "No results yet. Type: pbench run --models all --dataset norman-sim\n"
+
+
+def escape(text: str) -> str:
+    """Text from data or plugins, so that it cannot break a table or become markup."""
+    out = "".join(c if c.isprintable() else " " for c in text)
+    for character, safe in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ("\\", "\\\\"),
+        ("|", "\\|"),
+        ("`", "\\`"),
+        ("*", "\\*"),
+        ("_", "\\_"),
+        ("[", "\\["),
+        ("]", "\\]"),
+    ):
+        out = out.replace(character, safe)
+    return out
+
+
+def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
+    shown = [metrics[m] for m in metrics if m in board.metrics]
+    headline = [m for m in shown if m.headline] or shown[:6]
+    competing = sorted((x for x in board.lines if x.status == "ok" and not x.reference_row), key=_order)
+    reference = sorted((x for x in board.lines if x.status == "ok" and x.reference_row), key=_order)
+    other = sorted((x for x in board.lines if x.status != "ok"), key=lambda x: x.model)
+    parts = [f"## {escape(board.dataset)} · {escape(board.split)}", _facts(board)]
+    if competing:
+        parts += ["### Models", _table(competing, headline, ranks=_ranks(competing))]
+    if reference:
+        parts += ["### Reference rows (made from test cells; they do not compete)", _table(reference, headline)]
+    parts.append(_legend(headline))
+    if notes := _notes(competing + reference, headline):
+        parts.append("Undefined or missing values:\n\n" + "\n".join(notes))
+    if other:
+        rows = [[escape(x.model), x.status.replace("_", " "), escape(x.reason)] for x in other]
+        parts += ["### Without a result", tabulate(rows, ["model", "status", "reason"], tablefmt="pipe", disable_numparse=True)]
+    if len(shown) > len(headline):
+        parts += ["### All metrics (means)", _everything(competing + reference, shown)]
+    return "\n\n".join(parts)
+
+
+def _facts(board: Board) -> str:
+    card = board.card
+    lines = []
+    if card["simulated"]:
+        lines.append("**SIMULATED DATA.** These numbers test the models and the suite; they say nothing about cells.")
+    lines.append(f"{escape(card['title'])}. Scale of the data: {card['scale']}. Licence: {escape(card['licence'])}.")
+    asked = max((x.asked // max(1, len(board.seeds) if x.asked else 1) for x in board.lines), default=0)
+    test = sorted({cell.asked for x in board.lines for cell in x.cells.values()})
+    counted = f"{test[0]}" if test else f"{asked}"
+    seeds = ", ".join(map(str, board.seeds))
+    lines.append(
+        f"Test conditions: {counted} in {len(board.split_ids)} fold(s). Seeds: {seeds} (deterministic models run once). "
+        f"Leakage audit: **{board.audit['status']}**."
+    )
+    warned = [
+        f"{f['name']} ({f['detail']})" for f in board.audit["findings"] if f["status"] == "warn" and f["rule"] not in (10, 11)
+    ]
+    if warned:
+        lines.append("Audit remarks: " + "; ".join(escape(w) for w in warned) + ".")
+    lines.append(
+        f"Data `{board.data_id[:12]}`, split "
+        + ", ".join(f"`{i[:12]}`" for i in board.split_ids)
+        + ". "
+        + escape(", ".join(board.versions))
+        + "."
+    )
+    return "\n\n".join(lines)
+
+
+def _order(line: Line) -> tuple[bool, float, str]:
+    value = line.cells[PRIMARY].mean if PRIMARY in line.cells else math.nan
+    return not line.complete, math.inf if math.isnan(value) else value, line.model
+
+
+def _ranks(lines: Sequence[Line]) -> list[str]:
+    """Rank by the primary metric among models that answered everything; equal values share a rank."""
+    values = [line.cells[PRIMARY].mean if line.complete and PRIMARY in line.cells else math.nan for line in lines]
+    return ["–" if math.isnan(v) else str(1 + sum(other < v for other in values)) for v in values]
+
+
+def _table(lines: Sequence[Line], metrics: Sequence[MetricInfo], ranks: Sequence[str] | None = None) -> str:
+    header = (
+        (["rank"] if ranks else [])
+        + ["model", "coverage", "fallback"]
+        + [f"{escape(m.id)} {ARROWS[m.direction]}" for m in metrics]
+    )
+    rows = []
+    for i, line in enumerate(lines):
+        cells = [_value(line.cells.get(m.id)) for m in metrics]
+        rows.append(
+            ([ranks[i]] if ranks else []) + [escape(line.model), f"{line.predicted}/{line.asked}", str(line.fallback), *cells]
+        )
+    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+
+
+def _value(cell: Cell | None) -> str:
+    if cell is None or math.isnan(cell.mean):
+        return "–"
+    mark = "" if cell.defined == cell.asked else "†"
+    interval = "" if math.isnan(cell.low) else f" \\[{number(cell.low)}, {number(cell.high)}\\]"
+    return f"{number(cell.mean)}{mark}{interval}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, without a negative zero."""
+    return f"{value + 0.0:.3g}" if abs(value) >= 1e-12 else "0"
+
+
+def _legend(metrics: Sequence[MetricInfo]) -> str:
+    lines = [
+        "Mean over test perturbations \\[95 % bootstrap interval over perturbations, seeds averaged first\\]. "
+        f"Ranked by {escape(PRIMARY)} among models that answered every test condition. "
+        "↑ higher is better, ↓ lower is better, → closest to 1 is best; – undefined; † defined for a part of the conditions; "
+        "coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
+    ]
+    lines += [f"- {escape(m.id)} (v{m.version}, perfect {number(m.perfect)}): {escape(m.summary)}" for m in metrics]
+    return lines[0] + "\n\n" + "\n".join(lines[1:])
+
+
+def _notes(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
+    notes = []
+    for line in lines:
+        for reason, n in sorted(line.absent.items()):
+            notes.append(f"- {escape(line.model)}: {n} of {line.asked} not predicted, {escape(reason)}")
+        for metric in metrics:
+            cell = line.cells.get(metric.id)
+            for reason, n in cell.reasons.items() if cell else ():
+                if reason not in line.absent:
+                    notes.append(
+                        f"- {escape(line.model)}, {escape(metric.id)}: {n} of {cell.asked if cell else 0} undefined, {escape(reason)}"
+                    )
+    return notes
+
+
+def _everything(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> str:
+    header = ["metric", *(escape(line.model) for line in lines)]
+    rows = [[f"{escape(m.id)} {ARROWS[m.direction]}"] + [_mean(line.cells.get(m.id)) for line in lines] for m in metrics]
+    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+
+
+def _mean(cell: Cell | None) -> str:
+    return "–" if cell is None or math.isnan(cell.mean) else number(cell.mean) + ("" if cell.defined == cell.asked else "†")
