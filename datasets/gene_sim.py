@@ -162,7 +162,9 @@ def simulate(
 
     batch_offsets = batch_sd * stream("batches").standard_normal((n_batches, n_genes)) * (n_batches > 1)
     state = stream("state")
-    state_offsets = np.stack([np.zeros(n_genes), state.standard_normal(n_genes) * (state.random(n_genes) < 0.1)])[: 1 + two_states]
+    state_offsets = np.stack([np.zeros(n_genes), state.standard_normal(n_genes) * (state.random(n_genes) < 0.1)])[
+        : 1 + two_states
+    ]
     offsets = state_offsets[:, None] + batch_offsets
 
     library = {"library_median": library_median, "library_sd": library_sd}
@@ -268,7 +270,9 @@ def _programs(rng: np.random.Generator, n_genes: int, n_programs: int, baseline_
     order = rng.permutation(n_programs)
     weights = rng.gamma(4, 0.12, (n_genes, n_programs)) * np.where(rng.random((n_genes, n_programs)) < 0.25, -1, 1)
     loadings = weights * (rng.random((n_genes, n_programs)) < 0.08)
-    return Programs(dag[np.ix_(order, order)], loadings, baseline_sd * rng.standard_normal(n_genes), rng.lognormal(1.5, 0.5, n_genes))
+    return Programs(
+        dag[np.ix_(order, order)], loadings, baseline_sd * rng.standard_normal(n_genes), rng.lognormal(1.5, 0.5, n_genes)
+    )
 
 
 def _singles(
@@ -315,7 +319,14 @@ def _softmax(log_rates: Array) -> Array:
 
 
 def _cells(
-    rng: np.random.Generator, size: int, log_rates: Array, offsets: Array, dispersion: Array, *, library_median: float, library_sd: float
+    rng: np.random.Generator,
+    size: int,
+    log_rates: Array,
+    offsets: Array,
+    dispersion: Array,
+    *,
+    library_median: float,
+    library_sd: float,
 ) -> tuple[Any, Array, Array]:
     from scipy.sparse import csr_matrix
 
@@ -327,7 +338,11 @@ def _cells(
 
 
 def _annotated(
-    blocks: Sequence[tuple[Any, Array, Array]], conditions: Sequence[Condition], genes: Array, sizes: Array, layout: tuple[int, ...]
+    blocks: Sequence[tuple[Any, Array, Array]],
+    conditions: Sequence[Condition],
+    genes: Array,
+    sizes: Array,
+    layout: tuple[int, ...],
 ) -> Any:
     import pandas as pd
     from anndata import AnnData

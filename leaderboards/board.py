@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Board:
-    """All models on one data set and split."""
+    """All models on one data set and split.
+
+    `common` holds the competing models again, on the conditions that every one of them answered; it is empty where all
+    answered everything, or nothing in common. Models that answered nothing do not narrow it.
+    """
 
     dataset: str
     split: str
@@ -59,6 +63,7 @@ class Board:
     audit: Mapping[str, Any]
     versions: tuple[str, ...]
     lines: tuple[Line, ...]
+    common: tuple[Line, ...]
     metrics: tuple[str, ...]
 
 
@@ -114,6 +119,7 @@ def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapp
                     )
                 ),
                 lines=tuple(lines),
+                common=tuple(_common(lines, part)),
                 metrics=shown,
             )
         )
@@ -150,6 +156,20 @@ def _line(cards: list[Mapping[str, Any]], cells: Mapping[str, Cell]) -> Line:
         absent=dict(sorted(absent.items())),
         prior_knowledge=tuple(cards[0].get("prior_knowledge", ())),
     )
+
+
+def _common(lines: list[Line], rows: pd.DataFrame) -> list[Line]:
+    """The competing models on the conditions that all of them answered."""
+    models = [x for x in lines if x.status == "ok" and not x.reference_row and x.predicted]
+    if all(x.complete for x in models):
+        return []
+    own = rows[rows["model"].isin([x.model for x in models]) & (rows["condition"] != "*")]
+    answered = own.groupby(["fold", "condition", "model"])["predicted"].all().unstack("model").all(axis=1)
+    kept = own[pd.MultiIndex.from_frame(own[["fold", "condition"]]).isin(answered.index[answered])]
+    cells = _cells(kept)
+    return [
+        replace(x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered)) for x in models if x.model in cells
+    ]
 
 
 def _cells(rows: pd.DataFrame) -> dict[str, dict[str, Cell]]:

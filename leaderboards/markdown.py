@@ -61,6 +61,11 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     parts = [f"## {escape(board.dataset)} · {escape(board.split)}", _facts(board)]
     if competing:
         parts += ["### Models", _table(competing, headline, ranks=_ranks(competing))]
+    if board.common:
+        parts += [
+            f"### Models on the {board.common[0].predicted} of {board.common[0].asked} conditions that all of them answered",
+            _table(common := sorted(board.common, key=_value_order), headline, ranks=_ranks(common, partial=True)),
+        ]
     if reference:
         parts += ["### Reference rows (made from test cells; they do not compete)", _table(reference, headline)]
     parts.append(_legend(headline))
@@ -103,14 +108,19 @@ def _facts(board: Board) -> str:
     return "\n\n".join(lines)
 
 
-def _order(line: Line) -> tuple[bool, float, str]:
+def _value_order(line: Line) -> tuple[float, str]:
     value = line.cells[PRIMARY].mean if PRIMARY in line.cells else math.nan
-    return not line.complete, math.inf if math.isnan(value) else value, line.model
+    return math.inf if math.isnan(value) else value, line.model
 
 
-def _ranks(lines: Sequence[Line]) -> list[str]:
-    """Rank by the primary metric among models that answered everything; equal values share a rank."""
-    values = [line.cells[PRIMARY].mean if line.complete and PRIMARY in line.cells else math.nan for line in lines]
+def _order(line: Line) -> tuple[bool, float, str]:
+    return not line.complete, *_value_order(line)
+
+
+def _ranks(lines: Sequence[Line], *, partial: bool = False) -> list[str]:
+    """Rank by the primary metric among models that answered everything (or any, if `partial`); equal values share a rank."""
+    ranked = [(line.complete or partial) and PRIMARY in line.cells for line in lines]
+    values = [line.cells[PRIMARY].mean if r else math.nan for line, r in zip(lines, ranked, strict=True)]
     return ["–" if math.isnan(v) else str(1 + sum(other < v for other in values)) for v in values]
 
 

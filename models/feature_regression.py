@@ -19,6 +19,7 @@ from .target_embedding import NOT_MEASURED, TargetEmbedding, no_vector, resource
 Array = np.ndarray[Any, Any]
 #: Principal components of the response that a forest is grown on; exact for up to 51 training perturbations.
 FOREST_RESPONSES = 50
+SLOW_IMPORTS = ("sklearn.ensemble", "sklearn.linear_model", "sklearn.neighbors")
 
 
 class FeatureRegression(Model):
@@ -79,7 +80,7 @@ class FeatureRegression(Model):
 class _OnLoadings(FeatureRegression):
     """Features from the training data alone: whitened `gene_loadings` of the targets."""
 
-    capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, packages=("scikit-learn",))
+    capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, packages=("scikit-learn",), imports=SLOW_IMPORTS)
 
     def _embed(self, data: TrainingData) -> TargetEmbedding:
         loadings = gene_loadings(data, self.n_components, whiten=True)
@@ -95,6 +96,7 @@ class _OnOntology(FeatureRegression):
         resources=("go",),
         prior_knowledge=("Gene Ontology",),
         packages=("scikit-learn",),
+        imports=SLOW_IMPORTS,
     )
 
     def _embed(self, data: TrainingData) -> TargetEmbedding:
@@ -224,7 +226,9 @@ class ForestPca(_Forest, _OnLoadings):
         Trees in the forest.
     """
 
-    capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, stochastic=True, packages=("scikit-learn",))
+    capabilities = Capabilities(
+        unseen_targets=True, unseen_contexts=True, stochastic=True, packages=("scikit-learn",), imports=SLOW_IMPORTS
+    )
 
     def __init__(self, *, n_components: int = 10, n_trees: int = 100) -> None:
         super().__init__(n_components=n_components)
@@ -251,6 +255,7 @@ class ForestGo(_Forest, _OnOntology):
         resources=("go",),
         prior_knowledge=("Gene Ontology",),
         packages=("scikit-learn",),
+        imports=SLOW_IMPORTS,
     )
 
     def __init__(self, *, n_components: int = 50, n_trees: int = 100) -> None:

@@ -44,6 +44,8 @@ class Capabilities:
         ``no``, ``yes`` or ``unknown``: whether anything it was pretrained on contains the test cells.
     packages
         Distributions whose version changes its numbers, beside numpy and scipy.
+    imports
+        Slow modules that `fit` and `predict` import; a run imports them once for all its jobs.
     """
 
     unseen_targets: bool = False
@@ -57,6 +59,7 @@ class Capabilities:
     prior_knowledge: tuple[str, ...] = ()
     pretraining_overlap: str = "no"
     packages: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     def refusal(self, condition: Condition, train: Sequence[Condition]) -> str | None:
         """Why `condition` lies outside these capabilities given the training conditions; None where it does not."""

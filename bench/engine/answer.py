@@ -75,7 +75,7 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int) -> Answer:
         if condition in row_of:
             out[i], fallbacks[i] = mean[row_of[condition]], fallback[row_of[condition]]
         else:
-            absent[i] = refused[condition] or prediction.absent[condition]
+            absent[i] = refused[condition] or str(prediction.absent[condition]) or "the model gave no reason"
     return Answer(out, fallbacks, absent, seconds)
 
 
@@ -107,8 +107,10 @@ def checked(prediction: Prediction, queries: Sequence[Condition], genes: Array, 
             f"predicted mean has shape {mean.shape}; {len(conditions)} conditions x {len(genes)} genes were expected."
         )
     mean = _by_gene(mean, prediction.genes, genes)
-    if not np.isfinite(mean).all():
-        rows = np.flatnonzero(~np.isfinite(mean).all(axis=1))
+    # Beyond half of what float32 holds, the conversion to the scale of the profiles would not be finite.
+    finite = np.abs(mean) < np.finfo(np.float32).max / 2
+    if not finite.all():
+        rows = np.flatnonzero(~finite.all(axis=1))
         raise InvalidPrediction(
             f"predicted mean holds NaN or infinite values in {len(rows)} of {len(conditions)} rows (first: {conditions[rows[0]].key!r})."
         )

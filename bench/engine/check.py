@@ -142,14 +142,14 @@ def _ask(cls: type, scene: Toy, *, seed: int = 0, model: Any = None) -> Answer:
 def _constructor(cls: type) -> str | None:
     import inspect
 
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if (
-            name != "self"
-            and parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        ):
+    if cls.__init__ is object.__init__:
+        return None
+    for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            return f"the constructor takes any argument (*{name}); name each parameter, so that a mistyped one is noticed."
+        if parameter.default is parameter.empty:
             return f"constructor parameter '{name}' has no default; a model must be constructible without arguments."
-        if name != "self" and parameter.kind is not parameter.KEYWORD_ONLY:
+        if parameter.kind is not parameter.KEYWORD_ONLY:
             return f"constructor parameter '{name}' is not keyword-only; write def __init__(self, *, {name}=...)."
     return None
 

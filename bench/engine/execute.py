@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import resource
+import signal
 import threading
 import time
 import traceback
@@ -58,6 +59,7 @@ def execute(
     workers: int,
     timeout: float | None = None,
     memory_mb: float | None = None,
+    preload: Sequence[str] = (),
     on_start: Callable[[int], None] = lambda key: None,
 ) -> Iterator[Outcome]:
     """Call `function` on each argument in a fresh process; yield an `Outcome` as each ends, in no fixed order.
@@ -70,11 +72,13 @@ def execute(
         Seconds after which a process is killed.
     memory_mb
         Bound on the private memory of a process; beyond it allocations fail and the outcome is ``out_of_memory``.
+    preload
+        Modules that the server imports from which the processes are forked; only the first call of a program counts.
     on_start
         Told the index of each argument as its process starts.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pbench.bench.engine.worker", "pbench.bench.cli.main"])
+    context.set_forkserver_preload(["pbench.bench.engine.worker", "pbench.bench.cli.main", *preload])
     waiting = deque(range(len(arguments)))
     running: dict[Any, _Running] = {}
     try:
@@ -93,8 +97,7 @@ def execute(
                 yield _collect(running.pop(pipe), memory_mb)
             for late in [r for r in running.values() if timeout and time.perf_counter() - r.began > timeout]:
                 del running[late.pipe]
-                late.process.kill()
-                late.process.join()
+                _kill(late.process)
                 yield Outcome(
                     late.key,
                     "timeout",
@@ -103,9 +106,15 @@ def execute(
                 )
     finally:
         for r in running.values():
-            r.process.kill()
-        for r in running.values():
-            r.process.join()
+            _kill(r.process)
+
+
+def _kill(process: Any) -> None:
+    """End a process with whatever it has started."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 def _collect(run: _Running, memory_mb: float | None) -> Outcome:
@@ -122,19 +131,23 @@ def _collect(run: _Running, memory_mb: float | None) -> Outcome:
             )
         else:
             reason = f"the process ended with exit code {code} and gave no result"
-    run.process.join()
+    except Exception as error:  # noqa: BLE001 - a value that cannot be read back is a failure of this job alone
+        status, value, reason, trace, exit_code = "failed", None, f"the result could not be returned: {error}", "", 1
+    _kill(run.process)
     return Outcome(run.key, status, value, reason, trace, exit_code, time.perf_counter() - run.began)
 
 
 def _child(pipe: Any, function: Callable[[Any], Any], argument: Any, memory_mb: float | None) -> None:
+    # A session of its own, so that all that a model starts can be ended with it.
+    os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    # What a plugin prints belongs to nobody's standard output: `--json` must stay one object.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if memory_mb:
         limit = int(memory_mb * 2**20)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
-        # What a plugin prints belongs to nobody's standard output: `--json` must stay one object.
-        with contextlib.redirect_stdout(None):
-            message = ("ok", function(argument), "", "", 0)
+        message = ("ok", function(argument), "", "", 0)
     except MemoryError as error:
         limit_text = f" of {memory_mb:g} MB" if memory_mb else ""
         message = ("out_of_memory", None, f"ran out of memory{limit_text}: {str(error) or 'an allocation failed'}", "", 1)
@@ -155,4 +168,4 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)

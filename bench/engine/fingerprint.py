@@ -7,8 +7,8 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 
 from ..contracts.identity import content_id
@@ -33,6 +33,18 @@ def code_id(module: str) -> str:
         queue.extend(_imports(tree, name, is_package=path.name == "__init__.py"))
         seen[name] = ast.dump(_without_docstrings(tree))
     return content_id(sorted(seen.items()))
+
+
+def function_id(function: Callable[..., object]) -> str:
+    """Identity of a function: its code and that of every function that a ``functools.partial`` of it is bound to."""
+    modules, queue = set(), [function]
+    while queue:
+        part = queue.pop()
+        if isinstance(part, partial):
+            queue += [part.func, *(a for a in (*part.args, *part.keywords.values()) if callable(a))]
+        else:
+            modules.add(part.__module__)
+    return content_id(sorted((m, code_id(m)) for m in modules))
 
 
 def environment(packages: Iterable[str] = ()) -> dict[str, str]:

@@ -91,6 +91,7 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         run_job,
         todo,
         workers=matrix.jobs,
+        preload=slow_imports(models),
         timeout=matrix.timeout,
         memory_mb=matrix.memory_mb,
         on_start=lambda key: reporter.started(titles[key]),
@@ -101,6 +102,11 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         reporter.finished(titles[outcome.key], outcome.status, outcome.reason, outcome.seconds)
     store.consolidate()
     return Summary(cards, computed=len(todo), reused=len(found))
+
+
+def slow_imports(models: Sequence[PlannedModel]) -> list[str]:
+    """Modules that jobs of these models would each import, in a fixed order."""
+    return sorted({"scipy.stats", "scipy.spatial.distance"}.union(*(m.capabilities.imports for m in models)))
 
 
 def limit_threads(jobs: int) -> None:
@@ -118,9 +124,14 @@ def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], reporter: Reporte
         reporter.phase(f"reading {dataset.name}")
         requests.append(StageRequest(dataset, dataset.dataset().data_id(), matrix.splits, cells, matrix.plugins))
     staged: dict[int, Staged] = {}
-    for outcome in execute(
-        stage, requests, workers=matrix.jobs, on_start=lambda k: reporter.phase(f"preparing {requests[k].dataset.name}")
-    ):
+    outcomes = execute(
+        stage,
+        requests,
+        workers=matrix.jobs,
+        preload=slow_imports(models),
+        on_start=lambda k: reporter.phase(f"preparing {requests[k].dataset.name}"),
+    )
+    for outcome in outcomes:
         if outcome.status != OK:
             raise _error(outcome, f"data set '{requests[outcome.key].dataset.name}' could not be prepared")
         staged[outcome.key] = outcome.value

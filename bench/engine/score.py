@@ -50,12 +50,14 @@ def rows(
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("condition", "perturbation", "context", "dose", "time", "seen_k", "n_cells", "fallback")
+        name: []
+        for name in ("condition", "perturbation", "context", "dose", "time", "seen_k", "n_cells", "predicted", "fallback")
     }
     scores: dict[str, list[Any]] = {name: [] for name in ("metric", "version", "value", "reason")}
     described = [
-        _describe(c, s, int(n), bool(f))
-        for c, s, n, f in zip(truth.conditions, truth.subgroups, truth.profiles.n_cells, answer.fallback, strict=True)
+        _describe(c, truth.subgroups[i], int(truth.profiles.n_cells[i]))
+        | {"predicted": not answer.absent[i], "fallback": bool(answer.fallback[i])}
+        for i, c in enumerate(truth.conditions)
     ]
     whole = dict.fromkeys(columns) | {"condition": "*", "perturbation": "*"}
     for metric in metrics:
@@ -76,6 +78,7 @@ def rows(
         "time": real,
         "seen_k": text,
         "n_cells": pa.int64(),
+        "predicted": pa.bool_(),
         "fallback": pa.bool_(),
         "value": real,
         "reason": text,
@@ -85,7 +88,7 @@ def rows(
     return pa.table(table)
 
 
-def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int, fallback: bool) -> dict[str, Any]:
+def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int) -> dict[str, Any]:
     return {
         "condition": condition.key,
         "perturbation": condition.label,
@@ -94,5 +97,4 @@ def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int, 
         "time": condition.time,
         "seen_k": subgroups.get("seen_k"),
         "n_cells": n_cells,
-        "fallback": fallback,
     }

@@ -1,0 +1,282 @@
+"""An .h5ad file as a `Screen`: canonical labels, a declared scale, and one clear sentence for what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..bench.contracts.condition import CONTROL
+from ..bench.contracts.errors import DataError, UsageError, suggestion
+from ..bench.contracts.identity import content_id, file_sha256
+from ..bench.contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
+from .labels import Parse, canonical, joined
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Raised whenever the same file and options give another screen.
+READER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file says what was done to each cell.
+
+    Parameters
+    ----------
+    perturbation, context, dose, time, batch
+        Columns of obs; None where the file has none.
+    scale
+        Declared scale of the values: ``counts``, ``log1p_1e4`` or ``raw``.
+    parse
+        Turns a label into its targets; an empty tuple is control.
+    control
+        Label of control cells, for messages.
+    layer
+        Layer to read instead of X.
+    control_time
+        Time point whose cells are the controls, in a time course without untreated cells.
+    keep
+        Cells to read, as a function of obs.
+    """
+
+    perturbation: str
+    scale: str
+    parse: Parse
+    control: str = CONTROL
+    context: str | None = None
+    dose: str | None = None
+    time: str | None = None
+    batch: str | None = None
+    layer: str | None = None
+    control_time: float | None = None
+    keep: Callable[[pd.DataFrame], Any] | None = None
+
+
+def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
+    """Read a file; obsm, obsp and uns are not read, and nothing is unpickled.
+
+    Parameters
+    ----------
+    card
+        Facts about the data set; its counts are filled in from the file.
+
+    Raises
+    ------
+    DataError
+        Naming the file, the column and the fix.
+    """
+    import anndata
+    from scipy import sparse
+
+    X, obs, genes = _elements(Path(path), layout.layer)
+    where = Path(path).name
+    if layout.keep is not None:
+        rows = np.flatnonzero(np.asarray(layout.keep(obs)))
+        X, obs = X[rows], obs.iloc[rows]
+    X = X.tocsr().astype(np.float32) if sparse.issparse(X) else np.asarray(X, dtype=np.float32)
+    adata = anndata.AnnData(X, obs=_canonical_obs(obs, layout, where))
+    adata.var_names = genes
+    perturbed = set(adata.obs["perturbation"]) - {CONTROL}
+    card = replace(card, scale=layout.scale, n_cells=adata.n_obs, n_genes=adata.n_vars, n_perturbations=len(perturbed))
+    return validate(Screen(adata, card), source=where)
+
+
+def from_h5ad(
+    path: Path | str,
+    *,
+    scale: str,
+    name: str | None = None,
+    control_label: str = CONTROL,
+    perturbation_key: str = "perturbation",
+    context_key: str | None = None,
+    dose_key: str | None = None,
+    time_key: str | None = None,
+    batch_key: str | None = None,
+    separator: str | None = "+",
+    layer: str | None = None,
+) -> Dataset:
+    """Anybody's screen as a data set.
+
+    Parameters
+    ----------
+    scale
+        What the values are: ``counts``, ``log1p_1e4`` or ``raw``; never guessed.
+    separator
+        What joins the targets of a combination; None where every label is one target.
+
+    Raises
+    ------
+    UsageError
+        If the scale is none of the three.
+    DataError
+        If there is no such file.
+    """
+    path = Path(path).expanduser()
+    if scale not in SCALES:
+        raise UsageError(f"--scale {scale} is unknown. {suggestion(scale, SCALES)}")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    layout = Layout(
+        perturbation=perturbation_key,
+        scale=scale,
+        parse=joined(separator, control=control_label),
+        control=control_label,
+        context=context_key,
+        dose=dose_key,
+        time=time_key,
+        batch=batch_key,
+        layer=layer,
+    )
+    options = [scale, control_label, perturbation_key, context_key, dose_key, time_key, batch_key, separator, layer]
+    card = DatasetCard(
+        name=name or path.stem,
+        title=f"{path.name}, a file of the user",
+        source=path.name,
+        licence="not stated",
+        scale=scale,
+        control_label=control_label,
+        feature_selection="not stated",
+        default_split="unseen-single",
+    )
+    return Dataset(
+        card=card,
+        data_id=lambda: content_id([file_sha256(path), options, READER_VERSION]),
+        load=lambda: read(path, layout, card),
+        file=str(path),
+    )
+
+
+def columns(path: Path | str) -> list[str]:
+    """Names of the columns of obs, without reading anything else."""
+    with _open(Path(path)) as f:
+        obs = f["obs"]
+        found = list(obs.dtype.names) if getattr(obs, "dtype", None) is not None else [k for k in obs if k != "__categories"]
+        return sorted(map(str, found))
+
+
+def layers(path: Path | str) -> list[str]:
+    """Names of the layers of a file."""
+    with _open(Path(path)) as f:
+        return sorted(f["layers"]) if "layers" in f else []
+
+
+def _open(path: Path) -> Any:
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise DataError(
+            f"{path.name} is no readable HDF5 file ({error}); it may be truncated: fetch or copy it again."
+        ) from error
+
+
+def _elements(path: Path, layer: str | None) -> tuple[Any, pd.DataFrame, Any]:
+    from anndata.io import read_elem
+
+    with _open(path) as f:
+        for part in ("obs", "var"):
+            if part not in f:
+                raise DataError(f"{path.name} is no AnnData file: it has no '{part}'.")
+        if layer is not None and layer not in f.get("layers", {}):
+            known = sorted(f.get("layers", {}))
+            raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, known)}")
+        if layer is None and "X" not in f:
+            raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
+        try:
+            obs, var = read_elem(f["obs"]), read_elem(f["var"])
+            X = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{path.name} cannot be read as AnnData: {error}") from error
+    if X.shape != (len(obs), len(var)):
+        raise DataError(
+            f"{path.name}: X is {X.shape[0]} x {X.shape[1]}, obs has {len(obs)} rows and var {len(var)}; the file is damaged."
+        )
+    return X, obs, var.index.astype(str)
+
+
+def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFrame:
+    import pandas as pd
+
+    labels = _column(obs, layout.perturbation, where, "--perturbation-key")
+    _no_gaps(labels, layout.perturbation, where)
+    names = {
+        raw: canonical(raw, layout.parse, where=f"{where}: obs['{layout.perturbation}']") for raw in labels.astype(str).unique()
+    }
+    if CONTROL not in names.values() and layout.control_time is None:
+        common = [str(label) for label, _ in Counter(labels.astype(str)).most_common(5)]
+        raise DataError(
+            f"{where}: no cell in obs['{layout.perturbation}'] is labelled '{layout.control}'; the most frequent labels are "
+            f"{', '.join(map(repr, common))}; name the one of unperturbed cells with --control-label."
+        )
+    out = pd.DataFrame({"perturbation": labels.astype(str).map(names).to_numpy()}, index=obs.index.astype(str))
+    if layout.time is not None:
+        time = _numbers(obs, layout.time, where, "--time-key")
+        if layout.control_time is not None:
+            out.loc[time.to_numpy() == layout.control_time, "perturbation"] = CONTROL
+        out["time"] = time.to_numpy()
+    out["perturbation"] = out["perturbation"].astype("category")
+    for column, key, option in (("context", layout.context, "--context-key"), ("batch", layout.batch, "--batch-key")):
+        if key is not None:
+            values = _column(obs, key, where, option)
+            _no_gaps(values, key, where)
+            out[column] = values.astype(str).astype("category").to_numpy()
+    if layout.dose is not None:
+        out["dose"] = _doses(_column(obs, layout.dose, where, "--dose-key"), labels, layout, where)
+    return out
+
+
+def _column(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[Any]:
+    if key not in obs:
+        raise DataError(f"{where}: obs has no column '{key}'. {suggestion(key, map(str, obs))} Name the column with {option}.")
+    return obs[key]
+
+
+def _no_gaps(values: pd.Series[Any], key: str, where: str) -> None:
+    if values.isna().any():
+        raise DataError(
+            f"{where}: obs['{key}'] is missing in {int(values.isna().sum())} of {len(values)} cells; fill it or drop the cells."
+        )
+
+
+def _numbers(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[Any]:
+    import pandas as pd
+
+    values = _column(obs, key, where, option)
+    numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
+    if (bad := numbers.isna() & values.notna()).any():
+        raise DataError(f"{where}: obs['{key}'] holds {values[bad].iloc[0]!r}, which is no number; give hours as numbers.")
+    return numbers
+
+
+def _doses(values: pd.Series[Any], labels: pd.Series[Any], layout: Layout, where: str) -> list[str]:
+    """Doses as text, one number a target in the order of the canonical label; empty for controls."""
+    text = values.astype(object).where(values.notna(), "").astype(str)
+    pairs = list(zip(labels.astype(str), text, strict=True))
+    known = {pair: _dose(*pair, layout, where) for pair in sorted(set(pairs))}
+    return [known[pair] for pair in pairs]
+
+
+def _dose(label: str, dose: str, layout: Layout, where: str) -> str:
+    targets = layout.parse(label)
+    if not targets or not dose:
+        return ""
+    try:
+        numbers = [float(part) for part in dose.split("+")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, len(targets)):
+        raise DataError(
+            f"{where}: obs['{layout.dose}'] holds {dose!r} for {len(targets)} target(s) in {label!r}; give one number, "
+            "or one for each target joined by '+'."
+        )
+    by_target = dict(zip(targets, numbers * len(targets) if len(numbers) == 1 else numbers, strict=True))
+    return "+".join(f"{by_target[t]:g}" for t in sorted(by_target))
