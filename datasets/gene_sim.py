@@ -23,6 +23,8 @@ GENERATOR_VERSION = 1
 #: Kinds of epistasis in the order in which doubles take them: every five doubles hold 2, 1, 1 and 1 of the four kinds.
 KINDS = ("additive", "synergy", "additive", "buffering", "dominant")
 TERMS_PER_PROGRAM = 3
+#: No gene changes its log rate by more through the programs (a factor of 20), however many of them act on it.
+SATURATION = 3.0
 SCALE = 1e4
 
 CARD = DatasetCard(
@@ -51,7 +53,7 @@ class Programs:
     dag
         (K, K) direct effect of program i on program j; acyclic, zero diagonal.
     loadings
-        (G, K) change of a gene's log rate for each unit of a program.
+        (G, K) change of a gene's log rate for each unit of a program, as long as it is small (see `response`).
     baseline
         (G,) log rates of unperturbed cells, up to a constant.
     dispersion
@@ -66,6 +68,10 @@ class Programs:
     def activities(self, shifts: Array) -> Array:
         """(n, K) total change of the programs after direct `shifts` have run down the DAG: s (I - dag)^-1."""
         return np.linalg.solve(np.eye(len(self.dag)) - self.dag.T, shifts.T).T
+
+    def response(self, activities: Array) -> Array:
+        """(n, G) change of the log rates: SATURATION x tanh(activities loadings^T / SATURATION)."""
+        return SATURATION * np.tanh(activities @ self.loadings.T / SATURATION)
 
 
 def simulate(
@@ -90,7 +96,7 @@ def simulate(
 
     Counts of gene g in a cell are negative binomial with mean :math:`L \rho_g` and inverse dispersion
     :math:`\theta_g`, where :math:`\log L \sim N(\log m, s^2)` and :math:`\rho` is the softmax *over genes* of baseline
-    + loadings x program activity + on-target effect + batch + state. A perturbation shifts one to three programs
+    + response to the programs + on-target effect + batch + state. A perturbation shifts one to three programs
     (probabilities .5, .35, .15) by :math:`\pm U(1.5, 3)`, which runs down the DAG, and raises its own gene. With
     :math:`\delta_a, \delta_b` the direct shifts of two singles and d their sum, a double is ``additive`` (d), ``synergy``
     (d, and its largest component once more times .6), ``buffering`` (d / 2) or ``dominant`` (the shift of one of the
@@ -129,8 +135,8 @@ def simulate(
         included (see `expected_profiles`). `resources` has ``go`` (noisy annotation of programs, multi-hot) and
         ``embedding`` (shifts of the singles as another cell line would show them); neither is made from the cells.
         ``obsm["programs"]`` has the activity in each cell. ``uns`` has ``conditions`` (labels), ``shifts`` and
-        ``activities`` (a row for each of them), ``loadings``, ``dag``, ``dispersion``, ``epistasis`` (kind by label of a
-        double) and ``dominant`` (which target prevails, by label).
+        ``activities`` (a row for each of them), ``loadings``, ``dag``, ``baseline``, ``dispersion``, ``epistasis`` (kind by
+        label of a double) and ``dominant`` (the target that prevails, by label of a dominant double).
 
     Raises
     ------
@@ -158,7 +164,7 @@ def simulate(
     shifts = np.concatenate([np.zeros((1, n_programs)), single_shifts, double_shifts])
     activities = programs.activities(shifts)
     own = np.array([np.isin(genes, c.targets) for c in conditions])
-    log_rates = programs.baseline + activities @ programs.loadings.T + on_target * own
+    log_rates = programs.baseline + programs.response(activities) + on_target * own
 
     batch_offsets = batch_sd * stream("batches").standard_normal((n_batches, n_genes)) * (n_batches > 1)
     state = stream("state")
@@ -184,6 +190,7 @@ def simulate(
         activities=activities,
         loadings=programs.loadings,
         dag=programs.dag,
+        baseline=programs.baseline,
         dispersion=programs.dispersion,
         epistasis=epistasis,
         dominant=dominant,
@@ -207,7 +214,7 @@ def expected_profiles(rates: Array, dispersion: Array, *, library_median: float,
     .. math:: E_L \int_0^\infty \prod_j \varphi_j(s)\,\Big(1 - \frac{\varphi_g(10001\,s)}{\varphi_g(s)}\Big) \frac{ds}{s}
 
     The trapezoidal rule in log s converges geometrically, the library size is integrated by Gauss-Hermite quadrature;
-    together they are off by less than 1e-5. A cell without counts contributes 0.
+    together they are off by less than 1e-5 for a `library_sd` up to .5. A cell without counts contributes 0.
 
     Parameters
     ----------

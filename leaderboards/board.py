@@ -167,8 +167,11 @@ def _common(lines: list[Line], rows: pd.DataFrame) -> list[Line]:
     answered = own.groupby(["fold", "condition", "model"])["predicted"].all().unstack("model").all(axis=1)
     kept = own[pd.MultiIndex.from_frame(own[["fold", "condition"]]).isin(answered.index[answered])]
     cells = _cells(kept)
+    fallbacks = kept[kept["fallback"]].drop_duplicates(["model", "fold", "condition", "seed"])["model"].value_counts()
     return [
-        replace(x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered)) for x in models if x.model in cells
+        replace(x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered), fallback=int(fallbacks.get(x.model, 0)))
+        for x in models
+        if x.model in cells
     ]
 
 

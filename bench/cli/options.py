@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,9 +62,15 @@ def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     """Register plugin files; returns absolute paths for the job processes."""
-    for plugin in plugins:
-        registry.load_plugin_file(plugin)
-    return tuple(str(Path(p).resolve()) for p in plugins)
+    paths = [Path(p).resolve() for p in dict.fromkeys(plugins)]
+    stems = [p.stem for p in paths]
+    if twice := [p for p in paths if stems.count(p.stem) > 1]:
+        raise UsageError(f"two plugin files are named '{twice[0].stem}' ({twice[0]} and {twice[1]}); rename one.")
+    for path in paths:
+        # Standard output belongs to the command's answer.
+        with contextlib.redirect_stdout(sys.stderr):
+            registry.load_plugin_file(path)
+    return tuple(map(str, paths))
 
 
 def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]:

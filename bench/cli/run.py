@@ -185,7 +185,10 @@ def parse_metrics(text: str) -> tuple[str, ...]:
         return tuple(known)
     if text in PROFILES:
         return PROFILES[text]
-    return tuple(r.name for r in parse_requests(text, known, kind="metric"))
+    found = parse_requests(text, known, kind="metric")
+    if given := [r for r in found if r.params]:
+        raise UsageError(f"--metrics {given[0]}: a metric has no parameters. Type: pbench list metrics")
+    return tuple(r.name for r in found)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..contracts import registry
 from ..contracts.errors import UsageError, suggestion
-from ..contracts.identity import content_id, derived_seed
+from ..contracts.identity import canonical_json, content_id, derived_seed
 from ..contracts.metric import MetricInfo
 from ..contracts.model import Capabilities, ReferenceRow, build
 from .fingerprint import code_id, environment, function_id
@@ -136,8 +136,17 @@ class PlannedModel:
         """
         model_class = registry.models.get(request.name)
         applicable = preset if preset in {"standard", "quick", *getattr(model_class, "presets", {})} else "standard"
-        model = build(model_class, dict(request.params), name=request.name, preset=applicable)
-        params = model.get_params() if hasattr(model, "get_params") else dict(request.params)
+        try:
+            model = build(model_class, dict(request.params), name=request.name, preset=applicable)
+            params = model.get_params() if hasattr(model, "get_params") else dict(request.params)
+            canonical_json(params)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"model '{request}' cannot be made: {type(error).__name__}: {error}; its constructor should only store "
+                "parameters, and they must fit into JSON (no NaN)."
+            ) from error
         capabilities = getattr(model_class, "capabilities", Capabilities())
         label = str(request)
         if applicable != "standard" and getattr(model_class, "presets", {}).get(applicable):

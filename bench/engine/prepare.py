@@ -103,7 +103,7 @@ def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[],
     loaded
         Gives the screen if the caller has it already.
     """
-    folder = cache_folder() / "screens" / content_id([data_id, code_id(__name__)])[:32]
+    folder = cache_folder() / "screens" / content_id([data_id, dataset.card.to_dict(), code_id(__name__)])[:32]
     ready = PreparedScreen(folder)
     if (folder / "screen.json").exists() and (ready.has_cells or not cells):
         return ready

@@ -193,6 +193,7 @@ def _plan(
                         store=matrix.out,
                         plugins=tuple(matrix.plugins),
                         audit=_with_model(split.audit, manifest, model, sources),
+                        refit=matrix.overwrite == "always",
                     )
                     if missing := [s.missing for s in sources.values() if s.missing]:
                         card = base_card(job, time.time()) | {"status": "unavailable", "reason": missing[0]}

@@ -14,7 +14,7 @@ import numpy as np
 from ..contracts import registry
 from ..contracts.errors import DataError, UsageError, suggestion
 from ..contracts.identity import content_id
-from ..contracts.screen import Dataset, Screen
+from ..contracts.screen import Dataset, Screen, validate
 from ..contracts.split import SplitManifest
 from .audit import audit, to_dict
 from .fingerprint import code_id
@@ -94,7 +94,7 @@ class _Lazy:
 
     @cached_property
     def screen(self) -> Screen:
-        return self.dataset.load()
+        return validate(self.dataset.load(), source=f"data set '{self.dataset.card.name}'")
 
 
 def _staged(wanted: Request | Path, prepared: PreparedScreen, data_id: str, lazy: _Lazy) -> list[StagedSplit]:

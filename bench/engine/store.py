@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Store:
             with np.load(self._path("predictions", job_id, ".npz"), allow_pickle=False) as f:
                 facts = json.loads(str(f["facts"]))
                 mean = f["mean"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError):
             return None
         if [Condition.from_dict(c) for c in facts["conditions"]] != list(conditions):
             return None

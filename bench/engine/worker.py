@@ -39,6 +39,7 @@ class Job:
     store: Path
     plugins: Sequence[str]
     audit: Mapping[str, Any]
+    refit: bool = False
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def run_job(job: Job) -> dict[str, Any]:
     assembly = Assembly(screen, SplitManifest.load(job.manifest), job.cell_sums)
     truth = assembly.truth()
     store = Store(job.store)
-    answer = store.prediction(job.spec.id, truth.conditions)
+    answer = None if job.refit else store.prediction(job.spec.id, truth.conditions)
     rescored = answer is not None
     if answer is None:
         model = build(registry.models.get(job.model.name), dict(job.model.params), name=job.model.name)
