@@ -1,4 +1,4 @@
-"""Files of side information, such as gene embeddings, GO annotations and gene graphs, as a `FeatureTable`."""
+"""Side information from files: gene embeddings, annotations and gene graphs as one vector for each name."""
 
 from __future__ import annotations
 
@@ -12,105 +12,209 @@ from ..bench.contracts.identity import file_sha256
 from ..bench.contracts.resource import FeatureTable
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame
+    from scipy.sparse import csr_matrix
 
 Array = np.ndarray[Any, Any]
 
-#: Dimensions that a gene graph is reduced to; its dense adjacency would take gigabytes.
-GRAPH_DIMENSIONS = 64
-SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
+#: Graphs and annotations with more entries than this as a dense table are reduced; 2^25 float32 are 128 MiB.
+MAX_DENSE = 2**25
+#: Dimensions that a reduced graph or annotation keeps.
+N_COMPONENTS = 64
+#: Where a resource is looked for in the data folder when the user names no file.
+DEFAULT_FILES = {"go": "side_info/gears_go_graph_top20.npz"}
+READABLE = ".csv, .tsv, .parquet or .npz"
 
 
 def read_feature_table(path: Path | str) -> FeatureTable:
-    """Read a table of features by name.
+    """Read a feature vector for each gene, compound or stimulus from a file.
 
-    ``.csv``, ``.tsv`` and ``.parquet`` hold names in the first column and numbers in the others, or two columns of text,
-    name and term, which become a multi-hot matrix (GO annotations). ``.npz`` holds ``names`` (n,) and ``values`` (n, d), or a
-    graph as GEARS builds it: ``genes`` (n,), ``source`` and ``target`` (edges, indices into genes) and ``weight``, whose
-    symmetrised adjacency is reduced to its leading eigenvectors, scaled by the root of their absolute eigenvalues.
+    Parameters
+    ----------
+    path
+        One of
+
+        - ``.csv`` or ``.tsv`` with a header line, or ``.parquet``: the first column (in parquet an index of text, where
+          there is one) has the names, all others are numbers;
+        - the same with just the columns ``gene`` and ``term`` (any text): a list of annotations, which becomes one
+          0/1 column for each term, names and terms sorted;
+        - ``.npz`` with ``names`` (n,) of text and ``values`` (n, d);
+        - ``.npz`` with a gene graph: ``genes`` (n,) of text, and ``source``, ``target``, ``weight`` (m,), edges as
+          positions in `genes`. Rows of the adjacency matrix become the features. An edge counts in both directions
+          (the larger weight where they differ), because a list of nearest neighbours cuts a symmetric similarity.
+
+    Returns
+    -------
+    FeatureTable
+        Finite float32 values; `source` is the file's name and the start of its sha256. Annotations and graphs with
+        more than `MAX_DENSE` entries are replaced by their `N_COMPONENTS` leading left singular vectors times the
+        singular values (seeded start; the largest entry of each column is positive), and `source` says so.
 
     Raises
     ------
     DataError
-        Naming the file, the column and the fix. Pickled arrays are refused.
+        If the file is absent, of another kind, holds pickled objects, or if a name is empty or occurs twice or a value
+        is not a finite number; the message names file, column and fix.
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"{path.name} is none of {', '.join(SUFFIXES)}; convert the table to one of them.")
+        raise DataError(f"there is no feature table {path}; give a file that ends in {READABLE}.")
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv", ".parquet"):
+        names, values = _from_frame(_read_frame(path, suffix), path)
+    elif suffix == ".npz":
+        names, values = _from_arrays(_read_arrays(path), path)
+    else:
+        pickles = " Pickles are never read, since opening one runs code." if suffix in (".pkl", ".pickle", ".pt", ".npy") else ""
+        raise DataError(f"{path}: the ending '{suffix}' is not one of {READABLE}; save the table as one of those.{pickles}")
+    return _checked(names, values, path)
+
+
+def default_resource(name: str, folder: Path | str) -> FeatureTable | None:
+    """The resource that a data folder holds under its customary file name, or None where it holds none.
+
+    Parameters
+    ----------
+    name
+        Name of the resource, such as ``go``.
+    folder
+        The data folder.
+    """
+    file = DEFAULT_FILES.get(name)
+    if file is None or not (Path(folder) / file).is_file():
+        return None
+    return read_feature_table(Path(folder) / file)
+
+
+def _read_frame(path: Path, suffix: str) -> DataFrame:
+    import pandas as pd
+
     try:
-        names, values = _from_npz(path) if path.suffix == ".npz" else _from_frame(_frame(path), path.name)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{path.name} cannot be read as a feature table: {error}") from error
-    return FeatureTable(_checked_names(names, path.name), _finite(values, path.name), f"{path.name} {file_sha256(path)[:12]}")
+        if suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+        separator = "\t" if suffix == ".tsv" else ","
+        first = pd.read_csv(path, sep=separator, nrows=0).columns[0]
+        # Empty fields and the text "NA" stay what they are: NA may be a gene, and a missing number is an error below.
+        frame = pd.read_csv(path, sep=separator, dtype={first: str}, keep_default_na=False, float_precision="round_trip")
+    except (ValueError, OSError, IndexError) as error:
+        raise DataError(f"{path} cannot be read as a {suffix} table: {str(error).strip()}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(f"{path}: its lines have more fields than its header; give the header a name for every column, the first too.")
+    return frame
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    import pandas as pd
+def _from_frame(frame: DataFrame, path: Path) -> tuple[Array, Array | csr_matrix]:
+    from pandas import to_numeric
 
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", comment="#")
-
-
-def _from_frame(frame: pd.DataFrame, where: str) -> tuple[list[str], Array]:
-    import pandas as pd
-
-    if frame.shape[1] < 2:
-        raise DataError(f"{where} has {frame.shape[1]} column(s); it needs names in the first and features in the others.")
-    names = ["" if pd.isna(n) else str(n).strip() for n in frame.iloc[:, 0]]
-    features = frame.iloc[:, 1:]
-    numeric = [pd.api.types.is_numeric_dtype(features[c]) for c in features]
-    if all(numeric):
-        return names, features.to_numpy(dtype=np.float32)
-    if frame.shape[1] == 2:
-        terms = features.iloc[:, 0].astype(str)
-        rows, columns = sorted(set(names)), sorted(set(terms))
-        row, column = {n: i for i, n in enumerate(rows)}, {t: i for i, t in enumerate(columns)}
-        out = np.zeros((len(rows), len(columns)), dtype=np.float32)
-        out[[row[n] for n in names], [column[t] for t in terms]] = 1
-        return rows, out
-    raise DataError(f"{where}: column '{features.columns[numeric.index(False)]}' does not hold numbers.")
+    if frame.shape[1] < 2 or not len(frame):
+        raise DataError(f"{path} has {len(frame)} rows and {frame.shape[1]} columns; it needs names and at least one column of values.")
+    names = frame.iloc[:, 0].to_numpy()
+    if [str(c).strip().lower() for c in frame.columns] == ["gene", "term"]:
+        return _multi_hot(names, frame.iloc[:, 1].to_numpy().astype(str), path)
+    for i, column in enumerate(frame.columns[1:], start=1):
+        numbers = to_numeric(frame.iloc[:, i], errors="coerce")
+        if numbers.isna().any():
+            row = int(np.argmax(numbers.isna()))
+            hint = " A list of annotations needs the header gene, term." if frame.shape[1] == 2 else ""
+            raise DataError(
+                f"{path}: column '{column}' has '{frame.iat[row, i]}' for '{names[row]}', which is not a number; "
+                f"correct it or drop the row.{hint}"
+            )
+    return names, frame.iloc[:, 1:].to_numpy(dtype=np.float64)
 
 
-def _from_npz(path: Path) -> tuple[list[str], Array]:
-    with np.load(path, allow_pickle=False) as f:
-        if {"names", "values"} <= set(f):
-            return [str(n) for n in f["names"]], f["values"].astype(np.float32)
-        if {"genes", "source", "target", "weight"} <= set(f):
-            return [str(g) for g in f["genes"]], _graph_embedding(len(f["genes"]), f["source"], f["target"], f["weight"])
-        raise DataError(f"{path.name} holds {', '.join(sorted(f))}; a table has names and values, a graph genes, source, target and weight.")
+def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, csr_matrix]:
+    from scipy.sparse import csr_matrix
+
+    if empty := [i for i, (g, t) in enumerate(zip(genes, terms, strict=True)) if not (isinstance(g, str) and g.strip() and t.strip())]:
+        raise DataError(f"{path}: annotation {empty[0] + 1} has no gene or no term; give both or drop the row.")
+    names, row = np.unique(genes.astype(str), return_inverse=True)
+    columns, column = np.unique(terms, return_inverse=True)
+    matrix = csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(names), len(columns)))
+    matrix.data[:] = 1  # an annotation that is listed twice counts once
+    return names, matrix
 
 
-def _graph_embedding(n: int, source: Array, target: Array, weight: Array) -> Array:
-    from scipy import sparse
-    from scipy.sparse.linalg import eigsh
+def _read_arrays(path: Path) -> dict[str, Array]:
+    from zipfile import BadZipFile
 
-    adjacency = sparse.csr_matrix((weight.astype(np.float64), (source.astype(np.int64), target.astype(np.int64))), shape=(n, n))
-    symmetric = (adjacency + adjacency.T) / 2
-    if n <= GRAPH_DIMENSIONS + 1:
-        return symmetric.toarray().astype(np.float32)
-    # A fixed start vector, so that the same file gives the same features in every process.
-    values, vectors = eigsh(symmetric, k=GRAPH_DIMENSIONS, which="LM", v0=np.ones(n))
-    order = np.argsort(-np.abs(values), kind="stable")
-    values, vectors = values[order], vectors[:, order]
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
-    return (vectors * signs * np.sqrt(np.abs(values))).astype(np.float32)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, BadZipFile, AttributeError, TypeError) as error:
+        if "pickle" in str(error):
+            raise DataError(
+                f"{path} holds pickled objects, which are never read, since opening them runs code; save text with "
+                "np.array(names, dtype=str) and numbers as float32."
+            ) from error
+        raise DataError(f"{path} is not a readable .npz file ({error}); write it with np.savez(path, names=…, values=…).") from error
 
 
-def _checked_names(names: list[str], where: str) -> tuple[str, ...]:
+def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Array | csr_matrix]:
+    if {"genes", "source", "target", "weight"} <= arrays.keys():
+        return arrays["genes"], _adjacency(arrays, path)
+    if not {"names", "values"} <= arrays.keys():
+        raise DataError(
+            f"{path} holds the arrays {', '.join(sorted(arrays)) or '(none)'}; it needs names and values, or genes, source, target and weight."
+        )
+    names, values = arrays["names"], arrays["values"]
+    if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiub":
+        raise DataError(f"{path}: names {names.shape} and values {values.shape} {values.dtype} do not match; they need shapes (n,) and (n, d), d numbers each.")
+    return names, values
+
+
+def _adjacency(arrays: dict[str, Array], path: Path) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    genes, source, target, weight = (arrays[k] for k in ("genes", "source", "target", "weight"))
+    if genes.ndim != 1 or source.ndim != 1 or not (source.shape == target.shape == weight.shape):
+        raise DataError(
+            f"{path}: genes {genes.shape}, source {source.shape}, target {target.shape} and weight {weight.shape} must be flat, the last three of one length."
+        )
+    for name, ends in (("source", source), ("target", target)):
+        if ends.dtype.kind not in "iu" or (ends.size and not 0 <= ends.min() <= ends.max() < len(genes)):
+            raise DataError(f"{path}: '{name}' must hold whole numbers from 0 to {len(genes) - 1}, positions in 'genes'.")
+    if weight.dtype.kind not in "fiub" or not np.isfinite(weight).all():
+        raise DataError(f"{path}: 'weight' has values that are not finite numbers; drop those edges.")
+    directed = csr_matrix((weight.astype(np.float64), (source.astype(np.int64), target.astype(np.int64))), shape=(len(genes),) * 2)
+    return directed.maximum(directed.T).tocsr()
+
+
+def _reduced(matrix: csr_matrix) -> Array:
+    from scipy.sparse.linalg import svds
+
+    k = min(N_COMPONENTS, min(matrix.shape) - 1)
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    left, size, _ = svds(matrix.astype(np.float64), k=k, v0=start, return_singular_vectors="u")
+    order = np.argsort(-size, kind="stable")
+    left, size = left[:, order], size[order]
+    peak = left[np.argmax(np.abs(left), axis=0), np.arange(k)]
+    return left * np.sign(peak) * size
+
+
+def _checked(names: Array, values: Array | csr_matrix, path: Path) -> FeatureTable:
+    source = f"{path.name} sha256:{file_sha256(path)[:12]}"
+    if not isinstance(values, np.ndarray):
+        if values.shape[0] * values.shape[1] > MAX_DENSE:
+            source += f", {N_COMPONENTS} leading singular directions"
+            values = _reduced(values)
+        else:
+            values = values.toarray()
+    if names.dtype.kind not in "UO" or not all(isinstance(n, str) for n in names.tolist()):
+        raise DataError(f"{path}: the names are not text (type {names.dtype}); the first column, or the array of names, must hold text.")
+    if not len(names) or values.shape[1] == 0:
+        raise DataError(f"{path} has {len(names)} names and {values.shape[1]} values each; it needs at least one of both.")
     seen: set[str] = set()
-    for name in names:
-        if not name:
-            raise DataError(f"{where} has a row without a name; name it or drop it.")
+    for i, name in enumerate(names.tolist()):
+        if not name.strip():
+            raise DataError(f"{path}: name {i + 1} is empty; every row needs one.")
         if name in seen:
-            raise DataError(f"{where} names '{name}' twice; keep one row for each name.")
+            raise DataError(f"{path}: the name '{name}' occurs more than once; keep one row of it.")
         seen.add(name)
-    return tuple(names)
-
-
-def _finite(values: Array, where: str) -> Array:
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise DataError(f"{where} holds NaN, infinite values, or no table of numbers; fill or drop them.")
-    return values
+    with np.errstate(over="ignore"):
+        table = np.ascontiguousarray(values, dtype=np.float32)
+    if bad := np.argwhere(~np.isfinite(table)).tolist():
+        row, column = bad[0]
+        raise DataError(f"{path}: value {column + 1} of '{names[row]}' is not finite in 32 bits; correct it or drop the row.")
+    return FeatureTable(tuple(str(n) for n in names), table, source)

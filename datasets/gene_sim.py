@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -297,7 +297,7 @@ def _singles(
 
 
 def _doubles(
-    rng: np.random.Generator, targets: Sequence[str], singles: Array, n_doubles: int
+    rng: np.random.Generator, targets: list[str], singles: Array, n_doubles: int
 ) -> tuple[list[Condition], Array, dict[str, str], dict[str, str]]:
     first, second = np.triu_indices(len(targets), k=1)
     chosen = rng.permutation(len(first))[:n_doubles]
@@ -355,7 +355,7 @@ def _annotated(
     from anndata import AnnData
     from scipy.sparse import vstack
 
-    columns: Mapping[str, Any] = {"perturbation": np.repeat([c.label for c in conditions], sizes)}
+    columns = {"perturbation": np.repeat([c.label for c in conditions], sizes)}
     labels = (("state", "state", 1, layout[0]), ("batch", "batch", 2, layout[1]))
     columns |= {name: [f"{prefix}{i}" for b in blocks for i in b[part]] for name, prefix, part, n in labels if n > 1}
     obs = pd.DataFrame(columns, index=[f"cell{i:07d}" for i in range(sizes.sum())], dtype="category")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,8 @@ class Layout:
 
 def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
     """Read a file; obsm, obsp and uns are not read, and nothing is unpickled.
+
+    X keeps the form in which the file stores it: sparse matrices become CSR, dense ones stay dense, both float32.
 
     Parameters
     ----------
@@ -213,8 +217,10 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
     }
     if CONTROL not in names.values() and layout.control_time is None:
         common = [str(label) for label, _ in Counter(labels.astype(str)).most_common(5)]
+        near = get_close_matches(layout.control, names, n=1)
         raise DataError(
-            f"{where}: no cell in obs['{layout.perturbation}'] is labelled '{layout.control}'; the most frequent labels are "
+            f"{where}: no cell in obs['{layout.perturbation}'] is labelled '{layout.control}'"
+            f"{f' (did you mean {near[0]!r}?)' if near else ''}; the most frequent labels are "
             f"{', '.join(map(repr, common))}; name the one of unperturbed cells with --control-label."
         )
     out = pd.DataFrame({"perturbation": labels.astype(str).map(names).to_numpy()}, index=obs.index.astype(str))
@@ -222,6 +228,7 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
         time = _numbers(obs, layout.time, where, "--time-key")
         if layout.control_time is not None:
             out.loc[time.to_numpy() == layout.control_time, "perturbation"] = CONTROL
+        _no_gaps(time[(out["perturbation"] != CONTROL).to_numpy()], layout.time, where)
         out["time"] = time.to_numpy()
     out["perturbation"] = out["perturbation"].astype("category")
     for column, key, option in (("context", layout.context, "--context-key"), ("batch", layout.batch, "--batch-key")):
@@ -241,9 +248,11 @@ def _column(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[A
 
 
 def _no_gaps(values: pd.Series[Any], key: str, where: str) -> None:
-    if values.isna().any():
+    # Files whose columns went through astype(str) hold the words that pandas writes for a missing value.
+    missing = values.isna() | values.astype(str).isin(["nan", "None", "<NA>"])
+    if missing.any():
         raise DataError(
-            f"{where}: obs['{key}'] is missing in {int(values.isna().sum())} of {len(values)} cells; fill it or drop the cells."
+            f"{where}: obs['{key}'] is missing in {int(missing.sum())} of {len(values)} cells; fill it or drop the cells."
         )
 
 
@@ -252,7 +261,7 @@ def _numbers(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[
 
     values = _column(obs, key, where, option)
     numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
-    if (bad := numbers.isna() & values.notna()).any():
+    if (bad := ~np.isfinite(numbers) & values.notna()).any():
         raise DataError(f"{where}: obs['{key}'] holds {values[bad].iloc[0]!r}, which is no number; give hours as numbers.")
     return numbers
 
@@ -267,16 +276,24 @@ def _doses(values: pd.Series[Any], labels: pd.Series[Any], layout: Layout, where
 
 def _dose(label: str, dose: str, layout: Layout, where: str) -> str:
     targets = layout.parse(label)
-    if not targets or not dose:
+    if not targets:
         return ""
     try:
-        numbers = [float(part) for part in dose.split("+")]
+        numbers = [float(dose)]
     except ValueError:
-        numbers = []
-    if len(numbers) not in (1, len(targets)):
+        numbers = [_number(part) for part in dose.split("+")]
+    if len(numbers) not in (1, len(targets)) or not all(map(isfinite, numbers)):
         raise DataError(
             f"{where}: obs['{layout.dose}'] holds {dose!r} for {len(targets)} target(s) in {label!r}; give one number, "
             "or one for each target joined by '+'."
         )
     by_target = dict(zip(targets, numbers * len(targets) if len(numbers) == 1 else numbers, strict=True))
-    return "+".join(f"{by_target[t]:g}" for t in sorted(by_target))
+    # 1e+06 would read as two doses.
+    return "+".join(repr(by_target[t]).replace("e+", "e") for t in sorted(by_target))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

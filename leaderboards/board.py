@@ -28,7 +28,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A model on a board; `cells` by metric id. `status` other than ``ok`` comes with a reason and no cells."""
+    """A model on a board; `cells` by metric id. `status` other than ``ok`` comes with a reason and no cells.
+
+    `predicted`, `asked` and `fallback` count conditions over all folds.
+    """
 
     model: str
     reference_row: bool
@@ -98,7 +101,10 @@ def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapp
         own = [c for c in cards if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]
         newest = max(own, key=lambda c: (c["started"], c["score_id"]))
         own = [c for c in own if c["spec"]["data_id"] == newest["spec"]["data_id"]]
-        part = rows[(rows["dataset"] == dataset) & (rows["split"] == split)] if len(rows) else rows
+        # A split that was made anew asks other questions: only answers to the newest manifest of a fold stand side by side.
+        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(own, key=lambda c: (c["started"], c["score_id"]))}
+        own = [c for c in own if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
+        part = _rows_of(own, rows[(rows["dataset"] == dataset) & (rows["split"] == split)]) if len(rows) else rows
         shown = tuple(m for m in metrics if len(part) and (part["metric"] == m).any())
         names = sorted({c["model"] for c in own})
         cells = _cells(part)
@@ -139,6 +145,11 @@ def refused(cards: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(found)
 
 
+def _rows_of(cards: list[Mapping[str, Any]], rows: pd.DataFrame) -> pd.DataFrame:
+    keys = [(c["model"], c["spec"]["fold"], c["spec"]["seed"]) for c in cards]
+    return rows[pd.MultiIndex.from_frame(rows[["model", "fold", "seed"]]).isin(keys)]
+
+
 def _line(cards: list[Mapping[str, Any]], cells: Mapping[str, Cell]) -> Line:
     good = [c for c in cards if c["status"] == "ok"]
     bad = sorted((c for c in cards if c["status"] != "ok"), key=lambda c: c["score_id"])
@@ -149,13 +160,21 @@ def _line(cards: list[Mapping[str, Any]], cells: Mapping[str, Cell]) -> Line:
         reference_row=cards[0]["reference_row"],
         status="ok" if whole else bad[0]["status"],
         reason="" if whole else (f"{len(bad)} of {len(cards)} jobs: " if len(cards) > 1 else "") + bad[0]["reason"],
-        predicted=sum(c["n_predicted"] for c in good),
-        asked=sum(c["n_conditions"] for c in good),
-        fallback=sum(c["n_fallback"] for c in good),
+        predicted=_per_seed(good, "n_predicted"),
+        asked=_per_seed(good, "n_conditions"),
+        fallback=_per_seed(good, "n_fallback"),
         cells=cells if whole else {},
         absent=dict(sorted(absent.items())),
         prior_knowledge=tuple(cards[0].get("prior_knowledge", ())),
     )
+
+
+def _per_seed(cards: list[Mapping[str, Any]], count: str) -> int:
+    """A count of conditions over all folds, in the seed where it is smallest."""
+    totals: Counter[int] = Counter()
+    for card in cards:
+        totals[card["spec"]["seed"]] += card[count]
+    return min(totals.values(), default=0)
 
 
 def _common(lines: list[Line], rows: pd.DataFrame) -> list[Line]:

@@ -31,8 +31,9 @@ def check(name: str, timeout: float, plugins: tuple[str, ...], as_json: bool) ->
     files = list(plugins)
     if name.endswith(".py"):
         files.append(name)
-        names = [n.partition(":")[2] for n in registry.load_plugin_file(name) if n.startswith("model:")]
-        load_plugins(plugins)
+        before = set(registry.models)
+        load_plugins((*plugins, name))
+        names = [n for n in registry.models if n not in before]
         if not names:
             raise UsageError(f"{name} defines no class with fit and predict.")
     else:

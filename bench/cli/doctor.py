@@ -16,7 +16,7 @@ import click
 from ..contracts import registry
 from ..engine.folders import cache_folder
 from ..engine.store import Store
-from .options import json_option, load_plugins, plugin_option, results_option
+from .options import json_option, load_plugins, plugin_option, results_option, usable
 
 PACKAGES = (
     "pbench",
@@ -57,9 +57,7 @@ def doctor(plugins: tuple[str, ...], results: Path, as_json: bool) -> int:
     for label, folder in (("data folder", data_folder()), ("cache folder", cache_folder()), ("results", results.resolve())):
         facts[label] = f"{folder} ({_free(folder)})"
     for kind, entries in registry.REGISTRIES.items():
-        for name in entries:
-            if entries.entry(name).origin != "built in":
-                _try(entries, name)
+        usable(entries)
         facts[kind] = len(entries.names())
     broken = {f"{r.kind} {n}": why for r in registry.REGISTRIES.values() for n, why in r.broken.items()}
     damaged = [str(p) for p in Store(results).damaged()]
@@ -93,11 +91,3 @@ def _free(folder: Path) -> str:
     state = "there" if folder.exists() else "not made yet"
     return f"{state}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free"
 
-
-def _try(entries: registry.Registry, name: str) -> None:
-    from ..contracts.errors import UsageError
-
-    try:
-        entries.get(name)
-    except UsageError:
-        pass  # Registry.get has noted it in `broken`, which the report shows.

@@ -13,7 +13,7 @@ import click
 
 from ..contracts import registry
 from ..contracts.errors import UsageError
-from .options import json_option, load_plugins, plugin_option, results_option
+from .options import json_option, load_plugins, plugin_option, results_option, usable
 from .rendering import render_boards
 
 
@@ -72,7 +72,7 @@ def leaderboard(
         store = Store(results)
         cards = current(c for c in store.cards() if keep(c))
         made = boards(
-            cards, store.rows(c for c in cards if c["status"] == OK), {n: registry.metrics.get(n) for n in registry.metrics}
+            cards, store.rows(c for c in cards if c["status"] == OK), {n: registry.metrics.get(n) for n in usable(registry.metrics)}
         )
         click.echo(json.dumps(_without_nan([asdict(b) for b in made]), indent=1, sort_keys=True))
         return 0

@@ -62,7 +62,7 @@ def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     """Register plugin files; returns absolute paths for the job processes."""
-    paths = [Path(p).resolve() for p in dict.fromkeys(plugins)]
+    paths = list(dict.fromkeys(Path(p).resolve() for p in plugins))
     stems = [p.stem for p in paths]
     if twice := [p for p in paths if stems.count(p.stem) > 1]:
         raise UsageError(f"two plugin files are named '{twice[0].stem}' ({twice[0]} and {twice[1]}); rename one.")
@@ -71,6 +71,25 @@ def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
         with contextlib.redirect_stdout(sys.stderr):
             registry.load_plugin_file(path)
     return tuple(map(str, paths))
+
+
+def usable(entries: registry.Registry) -> list[str]:
+    """Names without those of plugins that cannot be imported; these are noted in ``entries.broken``."""
+    for name in entries:
+        if entries.entry(name).origin != "built in":
+            try:
+                entries.get(name)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the others stay usable
+                entries.broken.setdefault(name, f"{type(error).__name__}: {error}")
+    return [name for name in entries if name not in entries.broken]
+
+
+def chosen_among(entries: registry.Registry, text: str) -> list[str]:
+    """Names that a request may mean: all that are usable, and a broken one only where it is spelled out."""
+    working = usable(entries)
+    for name in (n for n in entries.broken if n in entries):
+        click.echo(f"Left out: {entries.kind} '{name}' cannot be imported ({entries.broken[name]}).", err=True)
+    return working + [n for n in entries if n in entries.broken and n in text]
 
 
 def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]:

@@ -10,6 +10,7 @@ from ...leaderboards.board import boards, current, refused
 from ...leaderboards.markdown import render
 from ..contracts import registry
 from ..engine.store import OK, Store
+from .options import usable
 
 
 def render_boards(results: Path, keep: Callable[[Mapping[str, Any]], bool]) -> str:
@@ -17,5 +18,5 @@ def render_boards(results: Path, keep: Callable[[Mapping[str, Any]], bool]) -> s
     store = Store(results)
     cards = current(c for c in store.cards() if keep(c))
     rows = store.rows(c for c in cards if c["status"] == OK)
-    metrics = {name: registry.metrics.get(name) for name in registry.metrics}
+    metrics = {name: registry.metrics.get(name) for name in usable(registry.metrics)}
     return render(boards(cards, rows, metrics), metrics, refused(cards))

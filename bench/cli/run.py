@@ -13,7 +13,7 @@ from ..contracts import registry
 from ..contracts.errors import UsageError
 from ..engine.plan import Request, parse_requests
 from ..engine.run import Matrix, Summary, run_matrix
-from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option, results_option
+from .options import chosen_among, dataset_requests, file_options, json_option, load_plugins, plugin_option, results_option
 from .progress import make_reporter
 from .rendering import render_boards
 
@@ -103,7 +103,7 @@ def run(
     """
     found = load_plugins(plugins)
     matrix = Matrix(
-        models=parse_requests(models, registry.models.names(), kind="model"),
+        models=parse_requests(models, chosen_among(registry.models, models), kind="model"),
         datasets=dataset_requests(dataset, file),
         splits=split_requests(split),
         seeds=parse_seeds(seeds),
@@ -180,7 +180,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """Ids of a profile or of a comma list."""
     from ...metrics import PROFILES
 
-    known = registry.metrics.names()
+    known = chosen_among(registry.metrics, text)
     if text == "full":
         return tuple(known)
     if text in PROFILES:

@@ -52,5 +52,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if near:
         return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
     if len(known) <= 12:
-        return "Known: " + ", ".join(known) + "." if known else "None is registered."
+        return "Known: " + ", ".join(known) + "." if known else "There is none."
     return f"Known: {', '.join(known[:12])}, and {len(known) - 12} more."

@@ -122,6 +122,7 @@ class PlannedModel:
     code: str
     origin: str
     reference_row: bool
+    presets: Sequence[str]
     capabilities: Capabilities
     environment: Mapping[str, str]
 
@@ -134,9 +135,9 @@ class PlannedModel:
         UsageError
             If the model cannot be imported or a parameter does not exist.
         """
-        model_class = registry.models.get(request.name)
-        applicable = preset if preset in {"standard", "quick", *getattr(model_class, "presets", {})} else "standard"
         try:
+            model_class = registry.models.get(request.name)
+            applicable = preset if preset in {"standard", "quick", *getattr(model_class, "presets", {})} else "standard"
             model = build(model_class, dict(request.params), name=request.name, preset=applicable)
             params = model.get_params() if hasattr(model, "get_params") else dict(request.params)
             canonical_json(params)
@@ -157,6 +158,7 @@ class PlannedModel:
             params=params,
             code=code_id(model_class.__module__),
             origin=registry.models.entry(request.name).origin,
+            presets=sorted(getattr(model_class, "presets", {})),
             reference_row=issubclass(model_class, ReferenceRow),
             capabilities=capabilities,
             environment=environment(capabilities.packages),

@@ -77,6 +77,9 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
     limit_threads(matrix.jobs)
     store = Store(matrix.out)
     models = [PlannedModel.from_request(r, preset=matrix.preset) for r in matrix.models]
+    if matrix.preset not in ("standard", "quick", "paper", *(p for m in models for p in m.presets)):
+        presets = sorted({"standard", "quick", "paper"}.union(*(m.presets for m in models)))
+        raise errors.UsageError(f"--preset {matrix.preset}: no chosen model has it. {errors.suggestion(matrix.preset, presets)}")
     metrics = [registry.metrics.get(m) for m in matrix.metrics]
     staged = _stage_all(matrix, models, reporter)
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
