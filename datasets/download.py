@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from ..bench.contracts.errors import DataError, MissingDependency
 from ..bench.contracts.identity import file_sha256
@@ -32,15 +35,15 @@ def with_pooch(dataset: str, url: str, files: Sequence[str], *, sha256: str | No
     target = data_folder() / files[0]
     if target.is_file():
         return verified(dataset, target, sha256)
-    target.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(
             url,
             known_hash=sha256 and f"sha256:{sha256}",
             fname=target.name,
             path=target.parent,
-            progressbar=_Progress(target.name),
+            progressbar=cast(Any, _Progress(target.name)),
         )
     except Exception as error:  # pooch passes on whatever its transport raises
         target.unlink(missing_ok=True)
@@ -69,11 +72,13 @@ def with_pertpy(dataset: str, loader: str, files: Sequence[str]) -> Path:
         raise MissingDependency(
             "pertpy", extra="pertpy", purpose=f"downloading data set '{dataset}' (pertpy.dt.{loader})"
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scanpy.settings.datasetdir = target.parent
     load: Callable[[], object] = getattr(pertpy.dt, loader)
     try:
-        load()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scanpy.settings.datasetdir = target.parent
+        # pertpy draws its progress on stdout, which belongs to --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            load()
     except Exception as error:  # whatever the network or pertpy raises
         for partial in target.parent.glob(f"{target.name}.*"):
             partial.unlink(missing_ok=True)
@@ -83,18 +88,25 @@ def with_pertpy(dataset: str, loader: str, files: Sequence[str]) -> Path:
     return verified(dataset, target, None)
 
 
-def verified(dataset: str, path: Path, sha256: str | None) -> Path:
-    """`path`, once its checksum is the published one, or the one that was kept when it was first seen.
+def verified(dataset: str, path: Path, sha256: str | None, *, keep: bool = True) -> Path:
+    """`path`, once its checksum is the published one, or the one that was kept when it was first fetched.
+
+    Parameters
+    ----------
+    keep
+        Keep the checksum where none is known; a file that somebody put there by hand is none of ours to vouch for.
 
     Raises
     ------
     DataError
         If it is another.
     """
-    found = file_sha256(path)
     kept = path.with_name(f"{path.name}.sha256.json")
     if sha256 is None and kept.is_file():
         sha256 = json.loads(kept.read_text())["sha256"]
+    if sha256 is None and not keep:
+        return path
+    found = file_sha256(path)
     if sha256 is None:
         kept.write_text(json.dumps({"sha256": found, "note": f"checksum of {path.name} when pbench first fetched it"}) + "\n")
     elif found != sha256:
@@ -110,7 +122,7 @@ class _Progress:
 
     def __init__(self, name: str) -> None:
         self.name, self.total = name, 0
-        self._bar: object | None = None
+        self._bar: Any = None
 
     def update(self, n: int) -> None:
         from rich.console import Console
@@ -120,12 +132,12 @@ class _Progress:
             self._bar = Progress(console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.name, total=self.total or None)
-        self._bar.advance(self._task, n)  # type: ignore[attr-defined]
+        self._bar.advance(self._task, n)
 
     def reset(self) -> None:
         if self._bar is not None:
-            self._bar.reset(self._task)  # type: ignore[attr-defined]
+            self._bar.reset(self._task)
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.stop()  # type: ignore[attr-defined]
+            self._bar.stop()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..bench.contracts.errors import DataError
 from ..bench.contracts.identity import file_sha256
 from ..bench.contracts.resource import FeatureTable
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-    from scipy.sparse import csr_matrix
 
 Array = np.ndarray[Any, Any]
 
@@ -86,36 +82,36 @@ def default_resource(name: str, folder: Path | str) -> FeatureTable | None:
     return read_feature_table(Path(folder) / file)
 
 
-def _read_frame(path: Path, suffix: str) -> DataFrame:
+def _read_frame(path: Path, suffix: str) -> Any:
     import pandas as pd
 
     try:
         if suffix == ".parquet":
             frame = pd.read_parquet(path)
-            return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+            return frame.reset_index() if pd.api.types.is_string_dtype(frame.index) else frame
         separator = "\t" if suffix == ".tsv" else ","
-        first = pd.read_csv(path, sep=separator, nrows=0).columns[0]
+        first = str(pd.read_csv(path, sep=separator, nrows=0).columns[0])
         # Empty fields and the text "NA" stay what they are: NA may be a gene, and a missing number is an error below.
-        frame = pd.read_csv(path, sep=separator, dtype={first: str}, keep_default_na=False, float_precision="round_trip")
+        frame = pd.read_csv(path, sep=separator, dtype={first: str}, keep_default_na=False, float_precision="high")
     except (ValueError, OSError, IndexError) as error:
         raise DataError(f"{path} cannot be read as a {suffix} table: {str(error).strip()}") from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: its lines have more fields than its header; give the header a name for every column, the first too.")
+        raise DataError(f"{path}: its lines have more fields than its header; name every column there, the first too.")
     return frame
 
 
-def _from_frame(frame: DataFrame, path: Path) -> tuple[Array, Array | csr_matrix]:
-    from pandas import to_numeric
+def _from_frame(frame: Any, path: Path) -> tuple[Array, Any]:
+    import pandas as pd
 
     if frame.shape[1] < 2 or not len(frame):
-        raise DataError(f"{path} has {len(frame)} rows and {frame.shape[1]} columns; it needs names and at least one column of values.")
+        raise DataError(f"{path} has {len(frame)} rows and {frame.shape[1]} columns; it needs names and a column of values.")
     names = frame.iloc[:, 0].to_numpy()
     if [str(c).strip().lower() for c in frame.columns] == ["gene", "term"]:
-        return _multi_hot(names, frame.iloc[:, 1].to_numpy().astype(str), path)
+        return _multi_hot(names, frame.iloc[:, 1].fillna("").to_numpy().astype(str), path)
     for i, column in enumerate(frame.columns[1:], start=1):
-        numbers = to_numeric(frame.iloc[:, i], errors="coerce")
-        if numbers.isna().any():
-            row = int(np.argmax(numbers.isna()))
+        missing = np.isnan(np.asarray(pd.to_numeric(frame.iloc[:, i], errors="coerce"), dtype=np.float64))
+        if missing.any():
+            row = int(np.argmax(missing))
             hint = " A list of annotations needs the header gene, term." if frame.shape[1] == 2 else ""
             raise DataError(
                 f"{path}: column '{column}' has '{frame.iat[row, i]}' for '{names[row]}', which is not a number; "
@@ -124,11 +120,12 @@ def _from_frame(frame: DataFrame, path: Path) -> tuple[Array, Array | csr_matrix
     return names, frame.iloc[:, 1:].to_numpy(dtype=np.float64)
 
 
-def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, csr_matrix]:
+def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, Any]:
     from scipy.sparse import csr_matrix
 
-    if empty := [i for i, (g, t) in enumerate(zip(genes, terms, strict=True)) if not (isinstance(g, str) and g.strip() and t.strip())]:
-        raise DataError(f"{path}: annotation {empty[0] + 1} has no gene or no term; give both or drop the row.")
+    for i, (gene, term) in enumerate(zip(genes, terms, strict=True), start=1):
+        if not (isinstance(gene, str) and gene.strip() and term.strip()):
+            raise DataError(f"{path}: annotation {i} has no gene or no term; give both as text or drop the row.")
     names, row = np.unique(genes.astype(str), return_inverse=True)
     columns, column = np.unique(terms, return_inverse=True)
     matrix = csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(names), len(columns)))
@@ -148,52 +145,54 @@ def _read_arrays(path: Path) -> dict[str, Array]:
                 f"{path} holds pickled objects, which are never read, since opening them runs code; save text with "
                 "np.array(names, dtype=str) and numbers as float32."
             ) from error
-        raise DataError(f"{path} is not a readable .npz file ({error}); write it with np.savez(path, names=…, values=…).") from error
+        raise DataError(f"{path} is no .npz file ({error}); write one with np.savez(path, names=…, values=…).") from error
 
 
-def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Array | csr_matrix]:
+def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Any]:
     if {"genes", "source", "target", "weight"} <= arrays.keys():
         return arrays["genes"], _adjacency(arrays, path)
     if not {"names", "values"} <= arrays.keys():
-        raise DataError(
-            f"{path} holds the arrays {', '.join(sorted(arrays)) or '(none)'}; it needs names and values, or genes, source, target and weight."
-        )
+        held = ", ".join(sorted(arrays)) or "none"
+        raise DataError(f"{path} holds the arrays: {held}; it needs names and values, or genes, source, target and weight.")
     names, values = arrays["names"], arrays["values"]
     if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiub":
-        raise DataError(f"{path}: names {names.shape} and values {values.shape} {values.dtype} do not match; they need shapes (n,) and (n, d), d numbers each.")
+        raise DataError(
+            f"{path}: names {names.shape} and values {values.shape} of type {values.dtype} do not fit; give n and (n, d) numbers."
+        )
     return names, values
 
 
-def _adjacency(arrays: dict[str, Array], path: Path) -> csr_matrix:
+def _adjacency(arrays: dict[str, Array], path: Path) -> Any:
     from scipy.sparse import csr_matrix
 
     genes, source, target, weight = (arrays[k] for k in ("genes", "source", "target", "weight"))
     if genes.ndim != 1 or source.ndim != 1 or not (source.shape == target.shape == weight.shape):
-        raise DataError(
-            f"{path}: genes {genes.shape}, source {source.shape}, target {target.shape} and weight {weight.shape} must be flat, the last three of one length."
-        )
+        shapes = f"source {source.shape}, target {target.shape} and weight {weight.shape}"
+        raise DataError(f"{path}: {shapes} must be flat and of one length, and genes {genes.shape} flat.")
     for name, ends in (("source", source), ("target", target)):
         if ends.dtype.kind not in "iu" or (ends.size and not 0 <= ends.min() <= ends.max() < len(genes)):
             raise DataError(f"{path}: '{name}' must hold whole numbers from 0 to {len(genes) - 1}, positions in 'genes'.")
-    if weight.dtype.kind not in "fiub" or not np.isfinite(weight).all():
-        raise DataError(f"{path}: 'weight' has values that are not finite numbers; drop those edges.")
-    directed = csr_matrix((weight.astype(np.float64), (source.astype(np.int64), target.astype(np.int64))), shape=(len(genes),) * 2)
+    if weight.dtype.kind not in "fiub" or not (np.isfinite(weight) & (weight >= 0)).all():
+        raise DataError(f"{path}: 'weight' has values that are negative or not finite numbers; drop those edges.")
+    ends = (source.astype(np.int64), target.astype(np.int64))
+    directed = csr_matrix((weight.astype(np.float64), ends), shape=(len(genes), len(genes)))
     return directed.maximum(directed.T).tocsr()
 
 
-def _reduced(matrix: csr_matrix) -> Array:
+def _reduced(matrix: Any) -> Array:
     from scipy.sparse.linalg import svds
 
     k = min(N_COMPONENTS, min(matrix.shape) - 1)
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))
-    left, size, _ = svds(matrix.astype(np.float64), k=k, v0=start, return_singular_vectors="u")
+    factors: Any = svds(matrix.astype(np.float64), k=k, v0=start)
+    left, size = factors[0], factors[1]
     order = np.argsort(-size, kind="stable")
     left, size = left[:, order], size[order]
     peak = left[np.argmax(np.abs(left), axis=0), np.arange(k)]
     return left * np.sign(peak) * size
 
 
-def _checked(names: Array, values: Array | csr_matrix, path: Path) -> FeatureTable:
+def _checked(names: Array, values: Any, path: Path) -> FeatureTable:
     source = f"{path.name} sha256:{file_sha256(path)[:12]}"
     if not isinstance(values, np.ndarray):
         if values.shape[0] * values.shape[1] > MAX_DENSE:
@@ -202,7 +201,7 @@ def _checked(names: Array, values: Array | csr_matrix, path: Path) -> FeatureTab
         else:
             values = values.toarray()
     if names.dtype.kind not in "UO" or not all(isinstance(n, str) for n in names.tolist()):
-        raise DataError(f"{path}: the names are not text (type {names.dtype}); the first column, or the array of names, must hold text.")
+        raise DataError(f"{path}: the names have type {names.dtype}; the first column, or the array of names, must hold text.")
     if not len(names) or values.shape[1] == 0:
         raise DataError(f"{path} has {len(names)} names and {values.shape[1]} values each; it needs at least one of both.")
     seen: set[str] = set()

@@ -67,11 +67,15 @@ class Programs:
 
     def activities(self, shifts: Array) -> Array:
         """(n, K) total change of the programs after direct `shifts` have run down the DAG: s (I - dag)^-1."""
-        return np.linalg.solve(np.eye(len(self.dag)) - self.dag.T, shifts.T).T
+        # einsum, here and below, rounds each row alone: the bits do not depend on how many rows there are, nor on the BLAS.
+        total = shifts
+        for _ in self.dag:
+            total = shifts + np.einsum("ni,ij->nj", total, self.dag)
+        return total
 
     def response(self, activities: Array) -> Array:
         """(n, G) change of the log rates: SATURATION x tanh(activities loadings^T / SATURATION)."""
-        return SATURATION * np.tanh(activities @ self.loadings.T / SATURATION)
+        return SATURATION * np.tanh(np.einsum("nk,gk->ng", activities, self.loadings) / SATURATION)
 
 
 def simulate(
@@ -238,13 +242,14 @@ def expected_profiles(rates: Array, dispersion: Array, *, library_median: float,
     step = 0.7
     out = np.zeros_like(rates)
     for library, weight in zip(library_median * np.exp(library_sd * nodes), weights / weights.sum(), strict=True):
-        # Below the first point the integrand is at most 1e4 s L rho, which leaves out less than 1e-7.
-        first = np.log(1e-7 / (SCALE * library * rates.max()))
+        # Below the first point the integrand is at most 1e4 s L, which leaves out less than 1e-7. What is left out at the
+        # other end is below the precision of the sum, so that a row does not depend on its neighbours.
+        first = np.log(1e-7 / (SCALE * library))
         scaled = library * rates / dispersion
         for s in np.exp(np.arange(first, 4.0, step)):
             log_own = dispersion * np.log1p(scaled * -np.expm1(-s))
             log_all = log_own.sum(axis=1, keepdims=True)
-            if log_all.min() > 30:
+            if log_all.min() > 50:
                 break
             log_lifted = dispersion * np.log1p(scaled * -np.expm1(-(SCALE + 1) * s))
             out -= weight * step * np.exp(-log_all) * np.expm1(log_own - log_lifted)
@@ -358,8 +363,8 @@ def _annotated(
     columns = {"perturbation": np.repeat([c.label for c in conditions], sizes)}
     labels = (("state", "state", 1, layout[0]), ("batch", "batch", 2, layout[1]))
     columns |= {name: [f"{prefix}{i}" for b in blocks for i in b[part]] for name, prefix, part, n in labels if n > 1}
-    obs = pd.DataFrame(columns, index=[f"cell{i:07d}" for i in range(sizes.sum())], dtype="category")
-    return AnnData(X=vstack([b[0] for b in blocks], format="csr"), obs=obs, var=pd.DataFrame(index=genes))
+    obs = pd.DataFrame(columns, index=pd.Index([f"cell{i:07d}" for i in range(sizes.sum())]), dtype="category")
+    return AnnData(X=vstack([b[0] for b in blocks], format="csr"), obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
 
 
 def _annotations(

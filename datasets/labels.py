@@ -44,6 +44,31 @@ def guides(control_pattern: str = r"NegCtrl\d*") -> Parse:
     return parse
 
 
+def constructs(*, controls: Iterable[str]) -> Parse:
+    """Parser of vector names of Adamson 2016 (``SPI1_pDS255``): the gene, then the plasmid.
+
+    Parameters
+    ----------
+    controls
+        Plasmid names with non-targeting guides.
+    """
+    nothing = set(controls)
+
+    def parse(label: str) -> tuple[str, ...]:
+        return () if label in nothing else (re.sub(r"_p[A-Z]{2}\d+(-\d+)?$", "", label),)
+
+    return parse
+
+
+def numbered(*, control: str) -> Parse:
+    """Parser of guide names that end in their number (``ATF2g1``): the gene."""
+
+    def parse(label: str) -> tuple[str, ...]:
+        return () if label == control else (re.sub(r"g\d+$", "", label),)
+
+    return parse
+
+
 def canonical(label: str, parse: Parse, *, where: str) -> str:
     """The canonical label: escaped sorted targets joined by ``+``, or ``control``.
 

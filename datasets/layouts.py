@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bench.contracts.errors import DataError
-from .labels import guides, joined
+from .labels import constructs, guides, joined, numbered
 from .reader import Layout, columns, layers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Non-targeting vectors of Adamson 2016 as scPerturb names them.
+ADAMSON_CONTROLS = (
+    "62(mod)_pBA581",
+    "63(mod)_pBA580",
+    "Gal4-4(mod)_pBA582",
+    "3x_neg_ctrl_pMJ144-1",
+    "3x_neg_ctrl_pMJ144-2",
+)
 
 #: What `genetic` recognises, for its error.
 KNOWN = (
@@ -38,12 +51,34 @@ def genetic(path: Path) -> Layout:
             layer="counts" if counts else None,
         )
     if "condition" in found:
-        return Layout("condition", "log1p_1e4", joined("+", control="ctrl"), "ctrl")
+        # GEARS' index of var holds Ensembl identifiers, its labels symbols.
+        genes = "gene_name" if "gene_name" in columns(path, "var") else None
+        return Layout("condition", "log1p_1e4", joined("+", control="ctrl"), "ctrl", genes=genes)
     if "perturbation" in found:
-        return Layout("perturbation", "counts", joined("_", control="control"))
+        return scperturb("_")
     raise DataError(f"{path.name} is in none of the known layouts: {KNOWN}. Its columns are {', '.join(sorted(found))}.")
 
 
 def scperturb(separator: str | None = None, *, context: str | None = None, dose: str | None = None) -> Layout:
-    """Layout of scPerturb's harmonised files: obs 'perturbation' with 'control', X counts."""
-    return Layout("perturbation", "counts", joined(separator, control="control"), context=context, dose=dose)
+    """Layout of scPerturb's harmonised files: obs 'perturbation' with 'control', X counts; cells without a guide left out."""
+    labels = joined(separator, control="control")
+    return Layout("perturbation", "counts", labels, context=context, dose=dose, keep=_assigned)
+
+
+def adamson(path: Path) -> Layout:
+    """Layout of Adamson 2016 as GEARS or scPerturb publish it."""
+    if "condition" in columns(path):
+        return genetic(path)
+    parse = constructs(controls=ADAMSON_CONTROLS)
+    return Layout("perturbation", "counts", parse, ADAMSON_CONTROLS[0], keep=_assigned)
+
+
+def papalexi() -> Layout:
+    """Layout of Papalexi 2021 as scPerturb publishes it, labelled by guide."""
+    return Layout("perturbation", "counts", numbered(control="control"), keep=_assigned)
+
+
+def _assigned(obs: pd.DataFrame) -> pd.Series:
+    """Cells with a label; '*' is Adamson's mark for a cell whose guide could not be called."""
+    labels = obs["perturbation"]
+    return labels.notna() & ~labels.astype(str).isin(["nan", "None", "*"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Raised whenever the same file and options give another screen.
-READER_VERSION = 1
+READER_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Layout:
         Label of control cells, for messages.
     layer
         Layer to read instead of X.
+    genes
+        Column of var with gene names, where the index holds identifiers; a name that occurs twice keeps its identifier.
+    total
+        Counts per cell after which log1p was taken, where that is not 10,000; values are brought to 10,000, which is exact.
     control_time
         Time point whose cells are the controls, in a time course without untreated cells.
     keep
@@ -56,6 +60,8 @@ class Layout:
     time: str | None = None
     batch: str | None = None
     layer: str | None = None
+    genes: str | None = None
+    total: float | None = None
     control_time: float | None = None
     keep: Callable[[pd.DataFrame], Any] | None = None
 
@@ -78,12 +84,15 @@ def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
     import anndata
     from scipy import sparse
 
-    X, obs, genes = _elements(Path(path), layout.layer)
+    X, obs, genes = _elements(Path(path), layout)
     where = Path(path).name
     if layout.keep is not None:
         rows = np.flatnonzero(np.asarray(layout.keep(obs)))
         X, obs = X[rows], obs.iloc[rows]
-    X = X.tocsr().astype(np.float32) if sparse.issparse(X) else np.asarray(X, dtype=np.float32)
+    X = _float32(X.tocsr() if sparse.issparse(X) else X)
+    if layout.total is not None:
+        values: Any = X.data if sparse.issparse(X) else X
+        values[:] = np.log1p(np.expm1(values.astype(np.float64)) * (1e4 / layout.total))
     adata = anndata.AnnData(X, obs=_canonical_obs(obs, layout, where))
     adata.var_names = genes
     perturbed = set(adata.obs["perturbation"]) - {CONTROL}
@@ -156,10 +165,10 @@ def from_h5ad(
     )
 
 
-def columns(path: Path | str) -> list[str]:
-    """Names of the columns of obs, without reading anything else."""
+def columns(path: Path | str, axis: str = "obs") -> list[str]:
+    """Names of the columns of obs or var, without reading anything else."""
     with _open(Path(path)) as f:
-        obs = f["obs"]
+        obs = f[axis]
         found = list(obs.dtype.names) if getattr(obs, "dtype", None) is not None else [k for k in obs if k != "__categories"]
         return sorted(map(str, found))
 
@@ -171,47 +180,102 @@ def layers(path: Path | str) -> list[str]:
 
 
 def _open(path: Path) -> Any:
+    """The HDF5 file, once everything that will be read lies in it and in no other file."""
     import h5py
 
     try:
-        return h5py.File(path, "r")
+        f = h5py.File(path, "r")
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise DataError(
             f"{path.name} is no readable HDF5 file ({error}); it may be truncated: fetch or copy it again."
         ) from error
+    for part in ("X", "obs", "var", "layers"):
+        if elsewhere := _elsewhere(f, part):
+            f.close()
+            raise DataError(
+                f"{path.name}: '{elsewhere}' is a link, or its values lie in another file, which is never followed; "
+                "copy the values into this file."
+            )
+    return f
 
 
-def _elements(path: Path, layer: str | None) -> tuple[Any, pd.DataFrame, Any]:
+def _elsewhere(f: Any, part: str) -> str | None:
+    """The first element in `part` that is a soft or external link, or a dataset whose bytes lie in another file."""
+    import h5py
+
+    def linked(name: str, link: Any) -> str | None:
+        return None if isinstance(link, h5py.HardLink) else f"{part}/{name}"
+
+    def outside(name: str, item: Any) -> str | None:
+        return f"{part}/{name}" if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external) else None
+
+    if part not in f.keys():
+        return None
+    if not isinstance(f.get(part, getlink=True), h5py.HardLink):
+        return part
+    if isinstance(f[part], h5py.Dataset):
+        return part if outside("", f[part]) else None
+    return f[part].visititems_links(linked) or f[part].visititems(outside)
+
+
+def _elements(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
     from anndata.io import read_elem
+    from scipy import sparse
 
+    layer = layout.layer
     with _open(path) as f:
         for part in ("obs", "var"):
             if part not in f:
-                raise DataError(f"{path.name} is no AnnData file: it has no '{part}'.")
+                raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
         if layer is not None and layer not in f.get("layers", {}):
             known = sorted(f.get("layers", {}))
             raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, known)}")
         if layer is None and "X" not in f:
             raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
         try:
-            obs, var = read_elem(f["obs"]), read_elem(f["var"])
-            X = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise DataError(f"{path.name} cannot be read as AnnData: {error}") from error
+            obs: Any = read_elem(f["obs"])
+            var: Any = read_elem(f["var"])
+            X: Any = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
+            if sparse.issparse(X):
+                # Without this, an index beyond the last gene would be read from somebody else's memory.
+                X.check_format(full_check=True)
+        except Exception as error:  # a damaged file can raise whatever anndata, h5py or a decompressor raises
+            raise DataError(
+                f"{path.name} cannot be read as AnnData: {' '.join(str(error).split())[:300]}; "
+                "read it with anndata and write it again with adata.write_h5ad()."
+            ) from error
+    values = X.data if sparse.issparse(X) else X
+    name = "X" if layer is None else f"layers['{layer}']"
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        raise DataError(f"{path.name}: {name} is no matrix of real numbers; name the layer that holds expression with --layer.")
     if X.shape != (len(obs), len(var)):
+        shape = " x ".join(map(str, X.shape))
         raise DataError(
-            f"{path.name}: X is {X.shape[0]} x {X.shape[1]}, obs has {len(obs)} rows and var {len(var)}; the file is damaged."
+            f"{path.name}: {name} is {shape}, obs has {len(obs)} rows and var {len(var)}; the file is damaged, write it again."
         )
-    return X, obs, var.index.astype(str)
+    genes = var.index.astype(str)
+    if layout.genes is not None:
+        names = var[layout.genes].astype(str)
+        genes = genes.where(names.duplicated(keep=False).to_numpy(), names.to_numpy())
+    return X, obs, genes
+
+
+def _float32(X: Any) -> Any:
+    """`X` in float32, copied only where it was in another type."""
+    if isinstance(X, np.ndarray):
+        return X.astype(np.float32, copy=False)
+    X.data = X.data.astype(np.float32, copy=False)
+    return X
 
 
 def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFrame:
     import pandas as pd
 
     labels = _column(obs, layout.perturbation, where, "--perturbation-key")
-    _no_gaps(labels, layout.perturbation, where)
+    # An untreated cell may well be called 'None'.
+    _no_gaps(labels[(labels.astype(str) != layout.control).to_numpy()], layout.perturbation, where)
     names = {
         raw: canonical(raw, layout.parse, where=f"{where}: obs['{layout.perturbation}']") for raw in labels.astype(str).unique()
     }

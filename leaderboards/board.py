@@ -188,7 +188,9 @@ def _common(lines: list[Line], rows: pd.DataFrame) -> list[Line]:
     cells = _cells(kept)
     fallbacks = kept[kept["fallback"]].drop_duplicates(["model", "fold", "condition", "seed"])["model"].value_counts()
     return [
-        replace(x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered), fallback=int(fallbacks.get(x.model, 0)))
+        replace(
+            x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered), fallback=int(fallbacks.get(x.model, 0))
+        )
         for x in models
         if x.model in cells
     ]

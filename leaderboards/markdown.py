@@ -55,9 +55,10 @@ def escape(text: str) -> str:
 def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     shown = [metrics[m] for m in metrics if m in board.metrics]
     headline = [m for m in shown if m.headline] or shown[:6]
-    competing = sorted((x for x in board.lines if x.status == "ok" and not x.reference_row), key=_order)
-    reference = sorted((x for x in board.lines if x.status == "ok" and x.reference_row), key=_order)
-    other = sorted((x for x in board.lines if x.status != "ok"), key=lambda x: x.model)
+    scored = sorted((x for x in board.lines if x.status == "ok" and x.predicted), key=_order)
+    competing = [x for x in scored if not x.reference_row]
+    reference = [x for x in scored if x.reference_row]
+    other = sorted((x for x in board.lines if x not in scored), key=lambda x: x.model)
     parts = [f"## {escape(board.dataset)} · {escape(board.split)}", _facts(board)]
     if competing:
         parts += ["### Models", _table(competing, headline, ranks=_ranks(competing))]
@@ -72,11 +73,21 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     if notes := _notes(competing + reference, headline):
         parts.append("Undefined or missing values:\n\n" + "\n".join(notes))
     if other:
-        rows = [[escape(x.model), x.status.replace("_", " "), escape(x.reason)] for x in other]
+        rows = [[escape(x.model), *_why(x)] for x in other]
         parts += ["### Without a result", tabulate(rows, ["model", "status", "reason"], tablefmt="pipe", disable_numparse=True)]
     if len(shown) > len(headline):
         parts += ["### All metrics (means)", _everything(competing + reference, shown)]
     return "\n\n".join(parts)
+
+
+def _why(line: Line) -> tuple[str, str]:
+    """Status and reason of a model that has no values."""
+    if line.status != "ok":
+        return line.status.replace("_", " "), escape(line.reason)
+    reasons = sorted(line.absent.items(), key=lambda item: (-item[1], item[0]))
+    return "absent", "; ".join(f"{n} of {line.asked}: {escape(reason)}" for reason, n in reasons[:3]) + (
+        "; …" if len(reasons) > 3 else ""
+    )
 
 
 def _facts(board: Board) -> str:

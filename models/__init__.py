@@ -35,6 +35,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "forest-go": ("feature_regression:ForestGo", "Random forest from Gene Ontology features of the targets to the change."),
     "oracle-mean": ("references:OracleMean", "Reference: the true mean of the test cells."),
+    "noise-free": ("references:NoiseFree", "Reference: the true profile without sampling noise, on simulated screens only."),
     "technical-duplicate": ("references:TechnicalDuplicate", "Reference: half of the test cells predicts the other half."),
     "interpolated-duplicate": (
         "references:InterpolatedDuplicate",

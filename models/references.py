@@ -51,6 +51,23 @@ class OracleMean(_TruthRow):
         return self
 
 
+class NoiseFree(_TruthRow):
+    """Returns the true profile without sampling noise: the ceiling of every metric on a simulated screen.
+
+    Absent on real screens, where nobody knows it.
+    """
+
+    reference = "truth.noise_free"
+
+    def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> NoiseFree:
+        """Remember the noise-free profiles."""
+        if truth.noise_free is None:
+            self._learn(truth, truth.profiles.mean, dict.fromkeys(truth.conditions, "only a simulated screen knows it"))
+        else:
+            self._learn(truth, truth.noise_free, {})
+        return self
+
+
 class TechnicalDuplicate(_TruthRow):
     """Returns the mean of half of the test cells, scored against the other half: what repeating the experiment gives.
 

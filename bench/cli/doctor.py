@@ -90,4 +90,3 @@ def _free(folder: Path) -> str:
     existing = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
     state = "there" if folder.exists() else "not made yet"
     return f"{state}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free"
-

@@ -72,7 +72,9 @@ def leaderboard(
         store = Store(results)
         cards = current(c for c in store.cards() if keep(c))
         made = boards(
-            cards, store.rows(c for c in cards if c["status"] == OK), {n: registry.metrics.get(n) for n in usable(registry.metrics)}
+            cards,
+            store.rows(c for c in cards if c["status"] == OK),
+            {n: registry.metrics.get(n) for n in usable(registry.metrics)},
         )
         click.echo(json.dumps(_without_nan([asdict(b) for b in made]), indent=1, sort_keys=True))
         return 0

@@ -56,7 +56,7 @@ class Comparison:
     @cached_property
     def present(self) -> Array:
         """(n,) bool: conditions that the model predicted."""
-        return ~np.isnan(self.predicted).any(axis=1)
+        return np.asarray(~np.isnan(self.predicted).any(axis=1))
 
     def reference(self, name: str) -> Array:
         """(n, G) reference profile ``ctrl``, ``pert`` or ``loo``; the same on both sides."""

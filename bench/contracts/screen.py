@@ -128,10 +128,10 @@ class Screen:
 
     @cached_property
     def _coded(self) -> tuple[tuple[Condition, ...], Array]:
-        columns = [c for c in ("perturbation", "dose", "time", "context") if c in self.adata.obs]
-        groups = self.adata.obs[columns].groupby(columns, observed=True, sort=False, dropna=False)
-        number = groups.ngroup().to_numpy()
-        first = self.adata.obs[columns].iloc[np.unique(number, return_index=True)[1]]
+        obs: Any = self.adata.obs
+        columns = [c for c in ("perturbation", "dose", "time", "context") if c in obs]
+        number = obs[columns].groupby(columns, observed=True, sort=False, dropna=False).ngroup().to_numpy()
+        first = obs[columns].iloc[np.unique(number, return_index=True)[1]]
         raw = [_condition(row) for row in first.to_dict("records")]
         conditions = tuple(sorted(set(raw), key=sort_key))
         position = {c: i for i, c in enumerate(conditions)}
@@ -226,10 +226,11 @@ def _validate_values(adata: AnnData, scale: str, source: str) -> None:
 
     if adata.X is None:
         raise DataError(f"{source}: X is empty; name the layer that holds expression with --layer.")
-    values = adata.X.data if sparse.issparse(adata.X) else np.asarray(adata.X).ravel()
-    if values.size == 0:
-        raise DataError(f"{source}: X holds no non-zero value.")
-    low, high = float(values.min()), float(values.max())
+    X: Any = adata.X
+    values = X.data if sparse.issparse(X) else np.asarray(X).ravel()
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if low == high == 0:
+        raise DataError(f"{source}: X holds no value but zero; name the layer that holds expression with --layer.")
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(f"{source}: X contains NaN or infinite values; remove those cells or genes before the run.")
     if scale == "raw":
@@ -238,8 +239,8 @@ def _validate_values(adata: AnnData, scale: str, source: str) -> None:
         raise DataError(
             f"{source}: X contains negative values (smallest {low:g}), which neither counts nor log1p have; was it scaled?"
         )
-    head = values[:1_000_000]
-    whole = bool(np.all(head == np.rint(head)))
+    blocks = (values[i : i + 1_000_000] for i in range(0, values.size, 1_000_000))
+    whole = all(np.array_equal(block, np.rint(block)) for block in blocks)
     if scale == "counts" and not whole:
         raise DataError(
             f"{source}: X was declared as counts but holds fractions; declare --scale log1p_1e4 or name the layer with counts."

@@ -272,7 +272,7 @@ def _contexts(manifest: SplitManifest, test: list[Condition], seen: list[Conditi
 
 
 def _batches(screen: Screen) -> Verdict:
-    obs = screen.adata.obs
+    obs: Any = screen.adata.obs
     if "batch" not in obs or obs["batch"].nunique() < 2:
         return "na", "the screen records one batch or none."
     v = cramers_v(obs["batch"].astype(str).to_numpy(dtype=str), obs["perturbation"].astype(str).to_numpy(dtype=str))

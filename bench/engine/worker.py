@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -107,6 +109,11 @@ def base_card(job: Job, began: float) -> dict[str, Any]:
         "audit": dict(job.audit),
         "metrics": list(job.metrics),
         "pbench": version("pbench"),
+        "machine": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        },
         "started": round(began, 3),
     }
 

@@ -18,7 +18,7 @@ from pbench.bench.contracts.resource import FeatureTable
 from pbench.bench.contracts.training import Profiles
 from pbench.models import CATALOGUE
 
-REFERENCES = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "oracle-sampler", "shuffled")
+REFERENCES = ("oracle-mean", "noise-free", "technical-duplicate", "interpolated-duplicate", "oracle-sampler", "shuffled")
 COMPETING = tuple(n for n in CATALOGUE if n not in REFERENCES)
 # A tree chooses among equally good splits by the last bit, and a sum in another order has another last bit.
 NO_FOREST = tuple(n for n in COMPETING if not n.startswith("forest"))

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ttest_ind_from_stats
 
 from pbench.bench.contracts.condition import Condition
-from pbench.models.references import InterpolatedDuplicate, OracleMean, OracleSampler, Shuffled, TechnicalDuplicate
+from pbench.models.references import InterpolatedDuplicate, NoiseFree, OracleMean, OracleSampler, Shuffled, TechnicalDuplicate
 
 TEST = [Condition((f"G{i:02d}",)) for i in range(20, 28)]
 
@@ -137,3 +137,11 @@ def test_shuffled_stays_in_the_context_and_leaves_out_the_lonely(two_contexts, m
     assert prediction.absent == {lonely: "capability: no other test condition in its context"}
     from_a = [truth.profiles.mean[truth.profiles.row(c)].tobytes() for c in in_a]
     assert sorted(row.tobytes() for row in prediction.mean) == sorted(from_a)
+
+
+def test_noise_free_returns_the_known_profile_and_is_absent_without_one(screen, truth):
+    known = replace(truth, noise_free=truth.profiles.mean + 0.25)
+    prediction = ask(NoiseFree(), screen, known)
+    assert np.array_equal(prediction.mean, known.noise_free)
+    unknown = ask(NoiseFree(), screen, replace(truth, noise_free=None))
+    assert unknown.conditions == () and set(unknown.absent) == set(truth.conditions)
