@@ -72,10 +72,10 @@ def with_pertpy(dataset: str, loader: str, files: Sequence[str]) -> Path:
         raise MissingDependency(
             "pertpy", extra="pertpy", purpose=f"downloading data set '{dataset}' (pertpy.dt.{loader})"
         ) from error
-    load: Callable[[], object] = getattr(pertpy.dt, loader)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scanpy.settings.datasetdir = target.parent
+        load: Callable[[], object] = getattr(pertpy.dt, loader)
         # pertpy draws its progress on stdout, which belongs to --json.
         with contextlib.redirect_stdout(sys.stderr):
             load()

@@ -66,8 +66,8 @@ def read_feature_table(path: Path | str) -> FeatureTable:
     return _checked(names, values, path)
 
 
-def default_resource(name: str, folder: Path | str) -> FeatureTable | None:
-    """The resource that a data folder holds under its customary file name, or None where it holds none.
+def default_path(name: str, folder: Path | str) -> Path | None:
+    """Where a data folder holds a resource under its customary file name, or None where it does not.
 
     Parameters
     ----------
@@ -77,9 +77,8 @@ def default_resource(name: str, folder: Path | str) -> FeatureTable | None:
         The data folder.
     """
     file = DEFAULT_FILES.get(name)
-    if file is None or not (Path(folder) / file).is_file():
-        return None
-    return read_feature_table(Path(folder) / file)
+    path = Path(folder) / file if file else None
+    return path if path is not None and path.is_file() else None
 
 
 def _read_frame(path: Path, suffix: str) -> Any:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ...datasets.feature_table import default_path, read_feature_table
+from ...datasets.folder import data_folder
 from ..contracts.errors import UsageError, suggestion
 from ..contracts.identity import file_sha256
 from ..contracts.resource import FeatureTable
 from .fingerprint import code_id
 from .folders import cache_folder
 from .prepare import load_table, save_table
-
-#: Where a resource lies in the data folder when nobody names a file.
-DEFAULTS = {"go": "side_info/gears_go_graph_top20.npz"}
 
 
 @dataclass(frozen=True)
@@ -60,27 +59,23 @@ def resolve_resources(needed: Iterable[str], given: Mapping[str, str]) -> dict[s
     DataError
         If a given file cannot be read.
     """
-    from ...datasets.folder import data_folder
-
     needed = sorted(needed)
     for name in given:
         if name not in needed:
             raise UsageError(f"--resource {name}: no chosen model reads it. {suggestion(name, needed)}")
     found = {}
     for name in needed:
-        default = data_folder() / DEFAULTS[name] if name in DEFAULTS else None
+        default = default_path(name, data_folder())
         found[name] = Resolved(
             name,
             named=_source(Path(given[name])) if name in given else None,
-            default=_source(default) if default and default.is_file() else None,
+            default=_source(default) if default else None,
         )
     return found
 
 
 def _source(path: Path) -> Source:
     """The table of a file, converted once into the cache under the hash of its bytes and of the reader."""
-    from ...datasets.feature_table import read_feature_table
-
     if not path.is_file():
         read_feature_table(path)
     identity = f"{file_sha256(path)[:32]}-{code_id('pbench.datasets.feature_table')[:16]}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pbench.bench.contracts.errors import DataError
 from pbench.datasets import feature_table
-from pbench.datasets.feature_table import default_resource, read_feature_table
+from pbench.datasets.feature_table import default_path, read_feature_table
 
 NAMES = ("NA", "KLF1", "BAK1")
 VALUES = np.array([[0.5, -2.0], [1e-7, 3.0], [0.0, 4.25]], dtype=np.float32)
@@ -200,14 +200,14 @@ def test_damaged_absent_and_unknown_files_are_clear_errors(tmp_path):
 
 
 def test_a_folder_without_the_file_has_no_default_resource(tmp_path):
-    assert default_resource("go", tmp_path) is None
-    assert default_resource("unheard-of", tmp_path) is None
+    assert default_path("go", tmp_path) is None
+    assert default_path("unheard-of", tmp_path) is None
 
 
 def test_a_default_resource_is_found_by_its_customary_name(tmp_path):
     (tmp_path / "side_info").mkdir()
     graph(tmp_path).rename(tmp_path / "side_info" / "gears_go_graph_top20.npz")
-    table = default_resource("go", tmp_path)
+    table = read_feature_table(default_path("go", tmp_path))
     assert table is not None and table.names == ("A", "B", "C")
 
 
@@ -215,7 +215,7 @@ def test_the_published_go_graph_puts_related_genes_together():
     folder = os.environ.get("PBENCH_DATA")
     if not folder or not (Path(folder) / feature_table.DEFAULT_FILES["go"]).is_file():
         pytest.skip("PBENCH_DATA names no folder with the GO graph")
-    table = default_resource("go", folder)
+    table = read_feature_table(default_path("go", folder))
     assert table is not None
     assert table.values.shape == (9853, 64) and np.isfinite(table.values).all()
     with np.load(Path(folder) / feature_table.DEFAULT_FILES["go"]) as file:

@@ -18,7 +18,8 @@ from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import UsageError
 from pbench.bench.contracts.screen import validate
 from pbench.datasets import gene_sim
-from pbench.datasets.gene_sim import expected_profiles, simulate
+from pbench.datasets.gene_sim import simulate
+from pbench.datasets.noise_free import expected_profiles
 
 CONTROL = Condition()
 SMALL = {"n_genes": 60, "n_programs": 4, "n_singles": 6, "n_doubles": 5, "cells_per_perturbation": 4, "n_controls": 8}
