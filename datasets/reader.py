@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import isfinite
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bench.contracts.condition import CONTROL
-from ..bench.contracts.errors import DataError, UsageError, suggestion
+from ..bench.contracts.errors import DataError, PbenchError, UsageError, suggestion
 from ..bench.contracts.identity import content_id, file_sha256
 from ..bench.contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
 from .labels import Parse, canonical, joined
@@ -167,38 +168,43 @@ def from_h5ad(
 
 def columns(path: Path | str, axis: str = "obs") -> list[str]:
     """Names of the columns of obs or var, without reading anything else."""
-    with _open(Path(path)) as f:
-        obs = f[axis]
-        found = list(obs.dtype.names) if getattr(obs, "dtype", None) is not None else [k for k in obs if k != "__categories"]
+    with _opened(Path(path)) as f:
+        held = f[axis]
+        found = list(held.dtype.names) if getattr(held, "dtype", None) is not None else [k for k in held if k != "__categories"]
         return sorted(map(str, found))
 
 
 def layers(path: Path | str) -> list[str]:
     """Names of the layers of a file."""
-    with _open(Path(path)) as f:
-        return sorted(f["layers"]) if "layers" in f else []
+    with _opened(Path(path)) as f:
+        return sorted(f.get("layers", {}))
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """The HDF5 file, once everything that will be read lies in it and in no other file."""
     import h5py
 
     try:
-        f = h5py.File(path, "r")
+        with h5py.File(path, "r") as f:
+            for part in ("X", "obs", "var", "layers"):
+                if elsewhere := _elsewhere(f, part):
+                    raise DataError(
+                        f"{path.name}: '{elsewhere}' is a link, or its values lie in another file, which is never followed; "
+                        "copy the values into this file."
+                    )
+                if part in ("obs", "var") and part not in f:
+                    raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
+            yield f
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
-    except OSError as error:
+    except PbenchError:
+        raise
+    except Exception as error:  # a damaged file can raise whatever h5py, anndata or a decompressor raises
         raise DataError(
-            f"{path.name} is no readable HDF5 file ({error}); it may be truncated: fetch or copy it again."
+            f"{path.name} is no readable HDF5 file of AnnData ({' '.join(str(error).split())[:300]}); it may be truncated or "
+            "damaged: fetch or copy it again, or read it with anndata and write it again with adata.write_h5ad()."
         ) from error
-    for part in ("X", "obs", "var", "layers"):
-        if elsewhere := _elsewhere(f, part):
-            f.close()
-            raise DataError(
-                f"{path.name}: '{elsewhere}' is a link, or its values lie in another file, which is never followed; "
-                "copy the values into this file."
-            )
-    return f
 
 
 def _elsewhere(f: Any, part: str) -> str | None:
@@ -225,27 +231,16 @@ def _elements(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
     from scipy import sparse
 
     layer = layout.layer
-    with _open(path) as f:
-        for part in ("obs", "var"):
-            if part not in f:
-                raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
+    with _opened(path) as f:
         if layer is not None and layer not in f.get("layers", {}):
-            known = sorted(f.get("layers", {}))
-            raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, known)}")
+            raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
         if layer is None and "X" not in f:
             raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
-        try:
-            obs: Any = read_elem(f["obs"])
-            var: Any = read_elem(f["var"])
-            X: Any = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
-            if sparse.issparse(X):
-                # Without this, an index beyond the last gene would be read from somebody else's memory.
-                X.check_format(full_check=True)
-        except Exception as error:  # a damaged file can raise whatever anndata, h5py or a decompressor raises
-            raise DataError(
-                f"{path.name} cannot be read as AnnData: {' '.join(str(error).split())[:300]}; "
-                "read it with anndata and write it again with adata.write_h5ad()."
-            ) from error
+        obs, var = read_elem(f["obs"]), read_elem(f["var"])
+        X = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
+        if sparse.issparse(X):
+            # Without this, an index beyond the last gene would be read from somebody else's memory.
+            X.check_format(full_check=True)
     values = X.data if sparse.issparse(X) else X
     name = "X" if layer is None else f"layers['{layer}']"
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":

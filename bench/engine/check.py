@@ -71,9 +71,11 @@ def toy(capabilities: Capabilities, *, seed: int = 0, order: Array | None = None
     effect = {t: rng.normal(0, 0.5, len(genes)) for t in targets}
     base = rng.uniform(0.5, 2.0, len(genes))
 
+    def expected(condition: Condition) -> Array:
+        return base + sum((effect[t] for t in condition.targets), np.zeros(len(genes)))
+
     def cells(condition: Condition, n: int = 16) -> Array:
-        mean = base + sum((effect[t] for t in condition.targets), np.zeros(len(genes)))
-        return np.maximum(mean + rng.normal(0, 0.2, (n, len(genes))), 0).astype(np.float32)
+        return np.maximum(expected(condition) + rng.normal(0, 0.2, (n, len(genes))), 0).astype(np.float32)
 
     control = Condition()
     trained = (control, *train)
@@ -114,6 +116,7 @@ def toy(capabilities: Capabilities, *, seed: int = 0, order: Array | None = None
         target_genes=own,
         halves=(test, test),
         subgroups=tuple({} for _ in asked),
+        noise_free=np.stack([expected(c) for c in asked]),
         load_cells=lambda c: sparse.csr_matrix(test_blocks[c]),
     )
     return Toy(data, truth)
@@ -220,10 +223,13 @@ def _refit(cls: type) -> str | None:
 
 def _no_mutation(cls: type) -> str | None:
     scene = toy(_capabilities(cls))
-    before = scene.data.perturbed.mean.copy(), scene.data.controls.mean.copy(), scene.truth.controls.mean.copy()
+    given = [a for p in (scene.data.perturbed, scene.data.controls) for a in (p.mean, p.var, p.n_cells)]
+    given += [table.values for table in scene.data.resources.values()]
+    if _capabilities(cls).needs_cells:
+        given += [scene.data.cells.X.data, scene.data.cells.X.indices, scene.data.cells.codes]
+    before = [a.copy() for a in given]
     _ask(cls, scene)
-    after = scene.data.perturbed.mean, scene.data.controls.mean, scene.truth.controls.mean
-    if not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
+    if not all(np.array_equal(a, b) for a, b in zip(before, given, strict=True)):
         return "fit or predict changed the data that it was given; copy before you change an array."
     return None
 

@@ -24,15 +24,20 @@ def code_id(module: str) -> str:
     queue = [module]
     while queue:
         name = queue.pop()
-        if name in seen:
-            continue
-        path = _source(name)
-        if path is None:
-            continue
-        tree = ast.parse(path.read_bytes())
-        queue.extend(_imports(tree, name, is_package=path.name == "__init__.py"))
-        seen[name] = ast.dump(_without_docstrings(tree))
+        if name not in seen and (parsed := _parsed(name)):
+            seen[name] = parsed[0]
+            queue.extend(parsed[1])
     return content_id(sorted(seen.items()))
+
+
+@cache
+def _parsed(module: str) -> tuple[str, list[str]] | None:
+    path = _source(module)
+    if path is None:
+        return None
+    tree = ast.parse(path.read_bytes())
+    imports = _imports(tree, module, is_package=path.name == "__init__.py")
+    return ast.dump(_without_docstrings(tree)), imports
 
 
 def function_id(function: Callable[..., object]) -> str:

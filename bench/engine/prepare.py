@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -77,20 +77,26 @@ class PreparedScreen:
     def cells(self, rows: Array, *, profile_scale: bool = False) -> sparse.csr_matrix:
         """(len(rows), G) float32 CSR of some cells, genes sorted; read from a memory map, so only these rows are copied."""
         shape = (len(self.codes), len(self.genes))
-        X = sparse.csr_matrix(
-            tuple(self._load(f"cells_{part}", mmap=True) for part in ("data", "indices", "indptr")), shape=shape, copy=False
+        parts = tuple(
+            np.load(self.cells_folder / f"{p}.npy", mmap_mode="r", allow_pickle=False) for p in ("data", "indices", "indptr")
         )
+        X = sparse.csr_matrix(parts, shape=shape, copy=False)
         taken = X[rows][:, self._load("gene_order")]
         if profile_scale:
             taken = on_profile_scale(taken, self.scale)
         return sparse.csr_matrix(taken, dtype=np.float32)
 
     @property
-    def has_cells(self) -> bool:
-        return (self.folder / "cells_data.npy").exists()
+    def cells_folder(self) -> Path:
+        """Where the cells lie, apart from the sums: most models never need them."""
+        return self.folder.with_name(f"{self.folder.name}-cells")
 
-    def _load(self, name: str, *, mmap: bool = False) -> Array:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False)
+    @property
+    def has_cells(self) -> bool:
+        return self.cells_folder.exists()
+
+    def _load(self, name: str) -> Array:
+        return np.load(self.folder / f"{name}.npy", allow_pickle=False)
 
 
 def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[], Screen] | None = None) -> PreparedScreen:
@@ -105,26 +111,36 @@ def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[],
     """
     folder = cache_folder() / "screens" / content_id([data_id, dataset.card.to_dict(), code_id(__name__)])[:32]
     ready = PreparedScreen(folder)
-    if (folder / "screen.json").exists() and (ready.has_cells or not cells):
-        return ready
-    screen = loaded() if loaded else dataset.load()
+    load = loaded or cache(dataset.load)
+    if not folder.exists():
+        _build(folder, lambda target: _write(load(), target))
+    if cells and not ready.has_cells:
+        _build(ready.cells_folder, lambda target: _write_cells(load(), target))
+    return ready
+
+
+def _build(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder beside `folder` and rename it: a folder of that name is whole."""
     building = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.tmp")
     building.mkdir(parents=True)
     try:
-        _write(screen, building, cells=cells)
-        # A folder cannot be replaced in one step; losing a race with another run that built the same is fine.
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        write(building)
         building.rename(folder)
     except OSError:
-        if not (folder / "screen.json").exists():
+        # Another run has built the same meanwhile, and its result is as good.
+        if not folder.exists():
             raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return PreparedScreen(folder)
 
 
-def _write(screen: Screen, folder: Path, *, cells: bool) -> None:
+def _write_cells(screen: Screen, folder: Path) -> None:
+    csr = sparse.csr_matrix(screen.adata.X, dtype=np.float32)
+    for name, value in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):
+        np.save(folder / f"{name}.npy", value, allow_pickle=False)
+
+
+def _write(screen: Screen, folder: Path) -> None:
     X, codes, barcodes, genes = screen.adata.X, screen.codes, screen.barcodes, screen.genes
     half = halves(barcodes, codes)
     order = np.argsort(genes, kind="stable")
@@ -141,9 +157,6 @@ def _write(screen: Screen, folder: Path, *, cells: bool) -> None:
     }
     if screen.noise_free:
         arrays["noise_free"] = np.stack([np.asarray(v, dtype=np.float32)[order] for v in screen.noise_free.values()])
-    if cells:
-        csr = sparse.csr_matrix(X, dtype=np.float32)
-        arrays |= {"cells_data": csr.data, "cells_indices": csr.indices, "cells_indptr": csr.indptr}
     for name, value in arrays.items():
         np.save(folder / f"{name}.npy", value, allow_pickle=False)
     for name, table in screen.resources.items():

@@ -13,6 +13,7 @@ from pbench.bench.contracts import registry
 from pbench.bench.contracts.errors import UsageError
 from pbench.bench.contracts.identity import derived_seed
 from pbench.bench.contracts.metric import MetricInfo, Values
+from pbench.bench.engine import fingerprint
 from pbench.bench.engine.fingerprint import code_id, environment
 from pbench.bench.engine.plan import JobSpec, PlannedModel, Request, parse_requests, scoring_id
 
@@ -152,11 +153,15 @@ def identity(tmp_path, monkeypatch):
             old.unlink()
         for module, text in {"__init__": "", **modules}.items():
             (folder / f"{module}.py").write_text(text)
-        code_id.cache_clear()
+        forget()
         return code_id("codeidpkg.main")
 
+    def forget():
+        code_id.cache_clear()
+        fingerprint._parsed.cache_clear()
+
     yield of
-    code_id.cache_clear()
+    forget()
     for module in [m for m in sys.modules if m.startswith("codeidpkg")]:
         del sys.modules[module]
 

@@ -1,0 +1,287 @@
+"""A leaderboard is a pure function of the records, and no name from data can break it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import re
+import shutil
+
+import pytest
+
+from pbench.bench.cli.rendering import render_boards
+from pbench.bench.contracts import registry
+from pbench.bench.engine.store import Store
+from pbench.leaderboards.board import boards, current, refused
+from pbench.leaderboards.markdown import escape, number, render
+
+MODELS = "no-change,train-mean,additive,oracle-mean"
+
+
+@pytest.fixture(scope="module")
+def finished(pbench, toy_plugin, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("board")
+    done = pbench(
+        *(
+            "run",
+            "--plugin",
+            toy_plugin,
+            "--dataset",
+            "toy-screen",
+            "--out",
+            "results",
+            "--models",
+            MODELS,
+            "--metrics",
+            "headline",
+        ),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (folder / "results" / "leaderboard.md").read_text().strip()
+    return folder / "results"
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "results")
+
+
+def rendered(results, keep=lambda card: True):
+    return render_boards(results, keep)
+
+
+def rows(text):
+    """Table rows by model without rank, ranks by model, and all other lines without alignment rows."""
+    found, ranks, rest = {}, {}, []
+    for line in text.splitlines():
+        cells = [c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not cells or set("".join(cells)) <= set(":-"):
+            rest += [] if cells else [line]
+        elif cells[0].isdigit() or cells[0] in ("–", "rank"):
+            ranks[cells[1]] = cells[0]
+            found[cells[1]] = cells[1:]
+        else:
+            found[cells[0]] = cells
+    return found, ranks, rest
+
+
+def test_rendering_twice_gives_the_same_bytes(results):
+    text = rendered(results)
+    assert text == rendered(results) == (results / "leaderboard.md").read_text()
+    assert "additive" in text and "toy-screen" in text
+
+
+def test_times_of_files_and_their_order_do_not_matter(results):
+    before = rendered(results)
+    for i, path in enumerate(sorted((results / "records").iterdir(), reverse=True)):
+        os.utime(path, (i, i))
+    assert rendered(results) == before
+    store = Store(results)
+    metrics = {n: registry.metrics.get(n) for n in registry.metrics}
+    for seed in range(4):
+        cards = store.cards()
+        random.Random(seed).shuffle(cards)
+        table = store.rows(cards).sample(frac=1, random_state=seed)
+        made = render(boards(current(cards), table, metrics), metrics, refused(cards))
+        assert made == before
+
+
+def test_another_model_moves_nothing_but_ranks(results):
+    fewer, ranks_of_fewer, rest_of_fewer = rows(rendered(results, lambda card: card["model"] != "additive"))
+    more, ranks, rest = rows(rendered(results))
+    assert "additive" in more and "additive" not in fewer
+    for model in ("no-change", "train-mean", "oracle-mean"):
+        assert more[model] == fewer[model]
+    assert set(ranks) - set(ranks_of_fewer) == {"additive"}
+    assert [line for line in rest_of_fewer if line not in rest] == []
+
+
+def test_ranks_follow_the_primary_metric(results):
+    made = boards(Store(results).cards(), Store(results).rows(Store(results).cards()), dict(registry_metrics()))
+    (board,) = made
+    error = {line.model: line.cells["mse@de20"].mean for line in board.lines if not line.reference_row}
+    _, ranks, _ = rows(rendered(results))
+    assert [ranks[m] for m in sorted(error, key=error.__getitem__)] == ["1", "2", "3"]
+    assert "oracle-mean" not in ranks
+
+
+def registry_metrics():
+    return ((n, registry.metrics.get(n)) for n in registry.metrics)
+
+
+def edit(results, model, change):
+    """Edit the run card of a model in place."""
+    for path in (results / "records").glob("*.json"):
+        card = json.loads(path.read_text())
+        if card["model"] == model:
+            change(card)
+            path.write_text(json.dumps(card))
+
+
+FAILED = {"rule": 2, "name": "reversed combinations", "status": "fail", "detail": "the reverse of 'A+B' is in training."}
+
+
+def test_results_of_a_split_that_leaks_are_refused(results):
+    def fail(card):
+        card["audit"] = {"status": "fail", "findings": [FAILED]}
+
+    edit(results, "train-mean", fail)
+    text = rendered(results)
+    board, _, apart = text.partition("## Refused")
+    assert "train-mean" not in board and "additive" in board
+    assert "train-mean on toy-screen" in apart and "rule 2, reversed combinations" in apart
+    for model in ("no-change", "additive", "oracle-mean"):
+        edit(results, model, fail)
+    assert rendered(results).startswith("## Refused")
+
+
+def test_of_two_answers_to_one_question_the_newer_counts(results):
+    cards = Store(results).cards()
+    older = copy.deepcopy(cards[0])
+    older["started"] -= 100
+    older["score_id"] = "0" * 64
+    assert current([cards[0], older]) == current([older, cards[0]]) == [cards[0]]
+
+
+def test_answers_on_other_data_do_not_stand_beside_the_newest(results):
+    def of_old_data(card):
+        card["spec"]["data_id"] = "old"
+        card["started"] -= 1000
+
+    edit(results, "train-mean", of_old_data)
+    assert "train-mean" not in rows(rendered(results))[0]
+
+
+def test_answers_to_an_older_split_of_the_same_name_do_not_stand_beside_the_newest(results):
+    def of_old_split(card):
+        card["spec"]["split_id"] = "old"
+        card["started"] -= 1000
+
+    edit(results, "train-mean", of_old_split)
+    assert "train-mean" not in rows(rendered(results))[0]
+
+
+def test_rows_of_a_superseded_seed_do_not_enter_a_mean(results):
+    cards = Store(results).cards()
+    table = Store(results).rows(cards)
+    metrics = dict(registry_metrics())
+    stale_cards, stale = [], []
+    for card in cards:
+        old = copy.deepcopy(card)
+        old["spec"] |= {"seed": 9, "data_id": "old"}
+        old["started"] -= 1000
+        stale_cards.append(old)
+        wrong = table[table["model"] == card["model"]].assign(seed=9)
+        stale.append(wrong.assign(value=wrong["value"] + 100))
+    import pandas as pd
+
+    both = boards([*cards, *stale_cards], pd.concat([table, *stale], ignore_index=True), metrics)
+    assert render(both, metrics) == render(boards(cards, table, metrics), metrics)
+
+
+def test_an_empty_folder_says_what_to_type(tmp_path):
+    (tmp_path / "records").mkdir()
+    assert "pbench run" in rendered(tmp_path)
+
+
+def test_the_command_renders_checks_and_narrows(results, pbench, tmp_path):
+    shown = pbench("leaderboard", "--results", results, cwd=tmp_path)
+    assert shown.stdout == (results / "leaderboard.md").read_text()
+    assert pbench("leaderboard", "--results", results, "--check", results / "leaderboard.md", cwd=tmp_path).returncode == 0
+    (tmp_path / "old.md").write_text(shown.stdout + "x")
+    assert pbench("leaderboard", "--results", results, "--check", "old.md", cwd=tmp_path).returncode == 1
+    made = json.loads(pbench("leaderboard", "--results", results, "--json", "--models", "add*", cwd=tmp_path).stdout)
+    assert [[line["model"] for line in board["lines"]] for board in made] == [["additive"]]
+
+
+HOSTILE = "a|b <img src=x onerror=1> `c` *d* _e_ [f](http://g) \\ & ~~h~~ \n# i"
+
+
+def test_text_cannot_become_markup():
+    assert not re.search(r"(?<!\\)[|`*_\[\]~<>]", escape(HOSTILE).replace("&lt;", "").replace("&gt;", ""))
+    assert "\n" not in escape(HOSTILE) and "<" not in escape(HOSTILE)
+    assert escape("a\\|b") == "a\\\\\\|b"
+    assert escape("plain-name 1.5") == "plain-name 1.5"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.0, "0"), (1e-15, "0"), (0.12345, "0.123"), (-2, "-2"), (123456.0, "1.23e+05")])
+def test_numbers_are_short(value, shown):
+    assert number(value) == shown
+
+
+HOSTILE_PLUGIN = """
+import numpy as np
+from pbench import Capabilities, Model, Prediction
+from pbench.bench.contracts.screen import Dataset, DatasetCard, Screen
+
+NAMES = ["P|1", "<b>2", "*3*", "`4`", "_5_", "[6]", "7+7%"]
+CARD = DatasetCard("h|<o>`s`", "a |title| with <b>markup</b>", "test", "CC|0", "log1p_1e4", "control", simulated=True)
+
+
+def load():
+    import pandas as pd
+    from anndata import AnnData
+    from pbench import Condition
+
+    labels = np.repeat(["control", *(Condition((n,)).label for n in NAMES)], 20)
+    X = np.random.default_rng(0).random((len(labels), 30)).astype(np.float32)
+    obs = pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(len(labels))])
+    return Screen(AnnData(X, obs=obs, var=pd.DataFrame(index=[f"g|{i}" for i in range(30)])), CARD)
+
+
+DATA = Dataset(CARD, lambda: "hostile", load)
+
+
+class Odd(Model):
+    name = "o|d<d>`~_"
+    capabilities = Capabilities(unseen_targets=True)
+
+    def __init__(self, *, text=""):
+        self.text = text
+
+    def fit(self, data, *, seed):
+        return self
+
+    def predict(self, conditions, controls):
+        left = conditions[0]
+        kept = tuple(conditions[1:])
+        return Prediction(kept, controls.control_mean(kept), absent={left: f"nothing | known <i>of</i> {left.key}"})
+
+
+class Fails(Odd):
+    name = "f|ails"
+
+    def fit(self, data, *, seed):
+        raise ValueError("| a <table> | `row` |\\n| next |")
+"""
+
+
+def test_hostile_names_of_data_and_models_break_no_table(pbench, tmp_path):
+    (tmp_path / "hostile.py").write_text(HOSTILE_PLUGIN)
+    done = pbench(
+        *(
+            "run",
+            "--plugin",
+            "hostile.py",
+            "--dataset",
+            "h|<o>`s`",
+            "--split",
+            "unseen-single[folds=3]",
+            "--metrics",
+            "headline",
+        ),
+        *("--models", "o|d<d>`~_[text=x|<y>],f|ails,no-change", "--out", "results"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    text = done.stdout
+    assert "o\\|d&lt;d&gt;\\`\\~\\_\\[text=x\\|&lt;y&gt;\\]" in text
+    assert "<" not in text.replace("](<", "") and "`4`" not in text
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
+    assert len(tables) >= 2
+    for table in tables:
+        widths = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
