@@ -69,6 +69,11 @@ def numbered(*, control: str) -> Parse:
     return parse
 
 
+def shown(label: str) -> str:
+    """A label for a message: quoted, and cut where it is very long."""
+    return repr(label if len(label) <= 60 else label[:60] + "…")
+
+
 def canonical(label: str, parse: Parse, *, where: str) -> str:
     """The canonical label: escaped sorted targets joined by ``+``, or ``control``.
 
@@ -83,9 +88,9 @@ def canonical(label: str, parse: Parse, *, where: str) -> str:
         raise DataError(f"{where} holds an empty label; drop those cells or label them as controls.")
     targets = parse(label)
     if any(not t for t in targets):
-        raise DataError(f"{where}: the label {label!r} names an empty target; mend the label, or give another --separator.")
+        raise DataError(f"{where}: the label {shown(label)} names an empty target; mend the label, or give another --separator.")
     if CONTROL in targets:
         raise DataError(
-            f"{where}: the label {label!r} names a target '{CONTROL}', which is kept for unperturbed cells; rename it."
+            f"{where}: the label {shown(label)} names a target '{CONTROL}', which is kept for unperturbed cells; rename it."
         )
     return Condition(tuple(sorted(set(targets)))).label

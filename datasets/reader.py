@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ..bench.contracts.condition import CONTROL
 from ..bench.contracts.errors import DataError, PbenchError, UsageError, suggestion
 from ..bench.contracts.identity import content_id, file_sha256
 from ..bench.contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
-from .labels import Parse, canonical, joined
+from .labels import Parse, canonical, joined, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,17 +86,25 @@ def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
     import anndata
     from scipy import sparse
 
-    X, obs, genes = _elements(Path(path), layout)
     where = Path(path).name
+    with warnings.catch_warnings():
+        # anndata warns of old formats and doubled names; what of that matters is refused below.
+        warnings.simplefilter("ignore")
+        X, obs, genes = _elements(Path(path), layout)
     if layout.keep is not None:
         rows = np.flatnonzero(np.asarray(layout.keep(obs)))
         X, obs = X[rows], obs.iloc[rows]
+    if 0 in X.shape:
+        raise DataError(f"{where}: there are {X.shape[0]} cells and {X.shape[1]} genes to read; both must be at least 1.")
     X = _float32(X.tocsr() if sparse.issparse(X) else X)
     if layout.total is not None:
         values: Any = X.data if sparse.issparse(X) else X
         values[:] = np.log1p(np.expm1(values.astype(np.float64)) * (1e4 / layout.total))
-    adata = anndata.AnnData(X, obs=_canonical_obs(obs, layout, where))
-    adata.var_names = genes
+    canonical_obs = _canonical_obs(obs, layout, where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adata = anndata.AnnData(X, obs=canonical_obs)
+        adata.var_names = genes
     perturbed = set(adata.obs["perturbation"]) - {CONTROL}
     card = replace(card, scale=layout.scale, n_cells=adata.n_obs, n_genes=adata.n_vars, n_perturbations=len(perturbed))
     return validate(Screen(adata, card), source=where)
@@ -236,8 +245,9 @@ def _elements(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
             raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
         if layer is None and "X" not in f:
             raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
-        obs, var = read_elem(f["obs"]), read_elem(f["var"])
-        X = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
+        obs: Any = read_elem(f["obs"])
+        var: Any = read_elem(f["var"])
+        X: Any = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
         if sparse.issparse(X):
             # Without this, an index beyond the last gene would be read from somebody else's memory.
             X.check_format(full_check=True)
@@ -259,9 +269,11 @@ def _elements(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
 
 def _float32(X: Any) -> Any:
     """`X` in float32, copied only where it was in another type."""
-    if isinstance(X, np.ndarray):
-        return X.astype(np.float32, copy=False)
-    X.data = X.data.astype(np.float32, copy=False)
+    # Values beyond float32 become infinite, which is refused by name.
+    with np.errstate(over="ignore"):
+        if isinstance(X, np.ndarray):
+            return X.astype(np.float32, copy=False)
+        X.data = X.data.astype(np.float32, copy=False)
     return X
 
 
@@ -269,8 +281,7 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
     import pandas as pd
 
     labels = _column(obs, layout.perturbation, where, "--perturbation-key")
-    # An untreated cell may well be called 'None'.
-    _no_gaps(labels[(labels.astype(str) != layout.control).to_numpy()], layout.perturbation, where)
+    _no_gaps(labels, layout.perturbation, where, but=layout.control)
     names = {
         raw: canonical(raw, layout.parse, where=f"{where}: obs['{layout.perturbation}']") for raw in labels.astype(str).unique()
     }
@@ -280,7 +291,7 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
         raise DataError(
             f"{where}: no cell in obs['{layout.perturbation}'] is labelled '{layout.control}'"
             f"{f' (did you mean {near[0]!r}?)' if near else ''}; the most frequent labels are "
-            f"{', '.join(map(repr, common))}; name the one of unperturbed cells with --control-label."
+            f"{', '.join(map(shown, common))}; name the one of unperturbed cells with --control-label."
         )
     out = pd.DataFrame({"perturbation": labels.astype(str).map(names).to_numpy()}, index=obs.index.astype(str))
     if layout.time is not None:
@@ -295,6 +306,13 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
             values = _column(obs, key, where, option)
             _no_gaps(values, key, where)
             out[column] = values.astype(str).astype("category").to_numpy()
+    if layout.context is not None:
+        untreated = (out["perturbation"] == CONTROL).to_numpy()
+        if bare := sorted(set(out["context"][~untreated]) - set(out["context"][untreated])):
+            raise DataError(
+                f"{where}: {bare[0]!r} in obs['{layout.context}'] has perturbed cells and no control cells; drop those cells, or "
+                "merge contexts."
+            )
     if layout.dose is not None:
         out["dose"] = _doses(_column(obs, layout.dose, where, "--dose-key"), labels, layout, where)
     return out
@@ -306,9 +324,10 @@ def _column(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[A
     return obs[key]
 
 
-def _no_gaps(values: pd.Series[Any], key: str, where: str) -> None:
-    # Files whose columns went through astype(str) hold the words that pandas writes for a missing value.
-    missing = values.isna() | values.astype(str).isin(["nan", "None", "<NA>"])
+def _no_gaps(values: pd.Series[Any], key: str, where: str, *, but: str | None = None) -> None:
+    # Files whose columns went through astype(str) hold the words that pandas writes for a missing value; an untreated
+    # cell may be labelled with one of them.
+    missing = (values.isna() | values.astype(str).isin(["nan", "None", "<NA>"])) & (values.astype(str) != but)
     if missing.any():
         raise DataError(
             f"{where}: obs['{key}'] is missing in {int(missing.sum())} of {len(values)} cells; fill it or drop the cells."
@@ -321,7 +340,7 @@ def _numbers(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[
     values = _column(obs, key, where, option)
     numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
     if (bad := ~np.isfinite(numbers) & values.notna()).any():
-        raise DataError(f"{where}: obs['{key}'] holds {values[bad].iloc[0]!r}, which is no number; give hours as numbers.")
+        raise DataError(f"{where}: obs['{key}'] holds {str(values[bad].iloc[0])!r}, which is no number; give hours as numbers.")
     return numbers
 
 
@@ -341,12 +360,13 @@ def _dose(label: str, dose: str, layout: Layout, where: str) -> str:
         numbers = [float(dose)]
     except ValueError:
         numbers = [_number(part) for part in dose.split("+")]
-    if len(numbers) not in (1, len(targets)) or not all(map(isfinite, numbers)):
+    each = numbers * len(targets) if len(numbers) == 1 else numbers
+    by_target = dict(zip(targets, each, strict=False))
+    if [by_target[t] for t in targets if t in by_target] != each or not all(map(isfinite, each)):
         raise DataError(
-            f"{where}: obs['{layout.dose}'] holds {dose!r} for {len(targets)} target(s) in {label!r}; give one number, "
+            f"{where}: obs['{layout.dose}'] holds {dose!r} for {len(targets)} target(s) in {shown(label)}; give one number, "
             "or one for each target joined by '+'."
         )
-    by_target = dict(zip(targets, numbers * len(targets) if len(numbers) == 1 else numbers, strict=True))
     # 1e+06 would read as two doses.
     return "+".join(repr(by_target[t]).replace("e+", "e") for t in sorted(by_target))
 

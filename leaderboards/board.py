@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.inference import bootstrap_interval
+from ..bench.engine.calibration import Calibration, calibrate
+from ..bench.engine.inference import bootstrap_interval, tied_ranks
+from .aligned import Aligned, align, unit_names
+
+#: The metric that ranks models; it is named on every board.
+PRIMARY = "mse@de20"
+#: The control that a metric must tell from a trivial baseline before it may rank anything.
+POSITIVE = "technical-duplicate"
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Cell:
 class Line:
     """A model on a board; `cells` by metric id. `status` other than ``ok`` comes with a reason and no cells.
 
-    `predicted`, `asked` and `fallback` count conditions over all folds.
+    `predicted`, `asked` and `fallback` count conditions over all folds. `rank` is None for a model that is not ranked.
     """
 
     model: str
@@ -43,6 +50,7 @@ class Line:
     cells: Mapping[str, Cell]
     absent: Mapping[str, int]
     prior_knowledge: tuple[str, ...] = ()
+    rank: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -54,7 +62,8 @@ class Board:
     """All models on one data set and split.
 
     `common` holds the competing models again, on the conditions that every one of them answered; it is empty where all
-    answered everything, or nothing in common. Models that answered nothing do not narrow it.
+    answered everything, or nothing in common. Models that answered nothing do not narrow it. `calibrations` says of each
+    headline metric whether it tells a technical duplicate from a trivial baseline here.
     """
 
     dataset: str
@@ -67,6 +76,7 @@ class Board:
     versions: tuple[str, ...]
     lines: tuple[Line, ...]
     common: tuple[Line, ...]
+    calibrations: Mapping[str, Calibration]
     metrics: tuple[str, ...]
 
 
@@ -105,10 +115,12 @@ def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapp
         manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(own, key=lambda c: (c["started"], c["score_id"]))}
         own = [c for c in own if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
         part = _rows_of(own, rows[(rows["dataset"] == dataset) & (rows["split"] == split)]) if len(rows) else rows
-        shown = tuple(m for m in metrics if len(part) and (part["metric"] == m).any())
+        shown = {m: info for m, info in metrics.items() if len(part) and (part["metric"] == m).any()}
+        aligned = align(part, tuple(shown))
         names = sorted({c["model"] for c in own})
-        cells = _cells(part)
-        lines = [_line([c for c in own if c["model"] == name], cells.get(name, {})) for name in names]
+        lines = [_line([c for c in own if c["model"] == n], _cells(n, aligned, shown)) for n in names]
+        ranks = _ranks([x.model for x in lines if x.complete and not x.reference_row], aligned, shown)
+        lines = [replace(x, rank=ranks.get(x.model)) for x in lines]
         made.append(
             Board(
                 dataset=dataset,
@@ -125,8 +137,9 @@ def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapp
                     )
                 ),
                 lines=tuple(lines),
-                common=tuple(_common(lines, part)),
-                metrics=shown,
+                common=tuple(_common(lines, part, aligned, shown)),
+                calibrations=_calibrations(aligned, shown),
+                metrics=tuple(shown),
             )
         )
     return made
@@ -177,43 +190,72 @@ def _per_seed(cards: list[Mapping[str, Any]], count: str) -> int:
     return min(totals.values(), default=0)
 
 
-def _common(lines: list[Line], rows: pd.DataFrame) -> list[Line]:
+def _common(
+    lines: list[Line], rows: pd.DataFrame, aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]
+) -> list[Line]:
     """The competing models on the conditions that all of them answered."""
     models = [x for x in lines if x.status == "ok" and not x.reference_row and x.predicted]
     if all(x.complete for x in models):
         return []
     own = rows[rows["model"].isin([x.model for x in models]) & (rows["condition"] != "*")]
-    answered = own.groupby(["fold", "condition", "model"])["predicted"].all().unstack("model").all(axis=1)
-    kept = own[pd.MultiIndex.from_frame(own[["fold", "condition"]]).isin(answered.index[answered])]
-    cells = _cells(kept)
-    fallbacks = kept[kept["fallback"]].drop_duplicates(["model", "fold", "condition", "seed"])["model"].value_counts()
+    own = own.assign(unit=unit_names(own))
+    answered = own.groupby(["unit", "model"])["predicted"].all().unstack("model").all(axis=1)
+    units = frozenset(answered.index[answered])
+    if not units:
+        return []
+    fallbacks = own[own["fallback"] & own["unit"].isin(units)].drop_duplicates(["model", "unit"])["model"].value_counts()
+    kept = {name: a.only(units) for name, a in aligned.items()}
+    ranks = _ranks([x.model for x in models], kept, metrics)
     return [
         replace(
-            x, cells=cells[x.model], predicted=int(answered.sum()), asked=len(answered), fallback=int(fallbacks.get(x.model, 0))
+            x,
+            cells=_cells(x.model, kept, metrics),
+            predicted=len(units),
+            asked=len(answered),
+            fallback=int(fallbacks.get(x.model, 0)),
+            rank=ranks.get(x.model),
         )
         for x in models
-        if x.model in cells
     ]
 
 
-def _cells(rows: pd.DataFrame) -> dict[str, dict[str, Cell]]:
-    """Cells by model and metric."""
-    out: dict[str, dict[str, Cell]] = {}
-    if not len(rows):
-        return out
-    for (model, metric), own in rows.groupby(["model", "metric"], sort=True):
-        out.setdefault(str(model), {})[str(metric)] = _cell(own)
-    return out
+def _cells(model: str, aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, Cell]:
+    """A model's cells by metric; intervals only for headline metrics, which are the ones that boards show them of."""
+    return {name: _cell(a, model, interval=metrics[name].headline) for name, a in aligned.items() if model in a.values}
 
 
-def _cell(rows: pd.DataFrame) -> Cell:
-    value = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
-    defined = ~np.isnan(value)
-    reasons = Counter(str(r) for r in rows["reason"].to_numpy()[~defined])
-    # Seeds of one perturbation are no independent evidence: average them first.
-    unit = pd.factorize(rows["fold"] + "\n" + rows["condition"])[0][defined]
-    count = np.bincount(unit)
-    values = np.bincount(unit, value[defined])[count > 0] / count[count > 0] if len(unit) else np.empty(0)
-    low, high = bootstrap_interval(values)
-    mean = float(np.sort(values).mean()) if len(values) else float("nan")
-    return Cell(mean, low, high, int(defined.sum()), len(rows), dict(sorted(reasons.items())))
+def _cell(aligned: Aligned, model: str, *, interval: bool) -> Cell:
+    values = aligned.values[model]
+    known = ~np.isnan(values)
+    low = high = float("nan")
+    if interval:
+        targets = [t for t, k in zip(aligned.targets, known, strict=True) if k]
+        low, high = bootstrap_interval(values[known], clusters=targets)
+    mean = float(np.sort(values[known]).mean()) if known.any() else float("nan")
+    return Cell(mean, low, high, int(known.sum()), len(values), aligned.reasons[model])
+
+
+def _ranks(models: list[str], aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, int]:
+    """Ranks of models by the primary metric, shared where a paired test cannot tell a model from the best of its group."""
+    if PRIMARY not in aligned:
+        return {}
+    primary, info = aligned[PRIMARY], metrics[PRIMARY]
+    values = {m: primary.values[m] for m in models if m in primary.values}
+    return tied_ranks(values, direction=info.direction, perfect=info.perfect, clusters=primary.targets)
+
+
+def _calibrations(aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, Calibration]:
+    """Of each headline metric, how far it separates the positive from the negative control; empty where they were not run."""
+    found = {}
+    for name, a in aligned.items():
+        # The train mean has no change against itself, so that nothing of it is left to score.
+        negative = "no-change" if "~pert" in name else "train-mean"
+        if metrics[name].headline and {POSITIVE, negative} <= set(a.values):
+            found[name] = calibrate(
+                a.values[POSITIVE],
+                a.values[negative],
+                direction=metrics[name].direction,
+                perfect=metrics[name].perfect,
+                clusters=a.targets,
+            )
+    return found

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from ..bench.contracts.metric import MetricInfo
-from .board import Board, Cell, Line
+from .board import POSITIVE, PRIMARY, Board, Cell, Line
 
 ARROWS = {"up": "↑", "down": "↓", "target": "→"}
-PRIMARY = "mse@de20"
 
 
 def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = ()) -> str:
@@ -60,17 +59,18 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     competing = [x for x in scored if not x.reference_row]
     reference = [x for x in scored if x.reference_row]
     other = sorted((x for x in board.lines if x not in scored), key=lambda x: x.model)
+    grey = {name for name, c in board.calibrations.items() if not c.separates}
     parts = [f"## {escape(board.dataset)} · {escape(board.split)}", _facts(board)]
     if competing:
-        parts += ["### Models", _table(competing, headline, ranks=_ranks(competing))]
+        parts += ["### Models", _table(competing, headline, grey, ranked=PRIMARY not in grey)]
     if board.common:
         parts += [
             f"### Models on the {board.common[0].predicted} of {board.common[0].asked} conditions that all of them answered",
-            _table(common := sorted(board.common, key=_value_order), headline, ranks=_ranks(common, partial=True)),
+            _table(sorted(board.common, key=_value_order), headline, grey, ranked=PRIMARY not in grey),
         ]
     if reference:
-        parts += ["### Reference rows (made from test cells; they do not compete)", _table(reference, headline)]
-    parts.append(_legend(headline))
+        parts += ["### Reference rows (made from test cells; they do not compete)", _table(reference, headline, grey)]
+    parts += [_legend(headline), "### What the metrics can tell on this data set", _calibrations(board, headline)]
     if notes := _notes(competing + reference, headline):
         parts.append("Undefined or missing values:\n\n" + "\n".join(notes))
     if other:
@@ -129,34 +129,63 @@ def _order(line: Line) -> tuple[bool, float, str]:
     return not line.complete, *_value_order(line)
 
 
-def _ranks(lines: Sequence[Line], *, partial: bool = False) -> list[str]:
-    """Rank by the primary metric among models that answered everything (or any, if `partial`); equal values share a rank."""
-    ranked = [(line.complete or partial) and PRIMARY in line.cells for line in lines]
-    values = [line.cells[PRIMARY].mean if r else math.nan for line, r in zip(lines, ranked, strict=True)]
-    return ["–" if math.isnan(v) else str(1 + sum(other < v for other in values)) for v in values]
-
-
-def _table(lines: Sequence[Line], metrics: Sequence[MetricInfo], ranks: Sequence[str] | None = None) -> str:
-    header = (
-        (["rank"] if ranks else [])
-        + ["model", "coverage", "fallback"]
-        + [f"{escape(m.id)} {ARROWS[m.direction]}" for m in metrics]
-    )
+def _table(lines: Sequence[Line], metrics: Sequence[MetricInfo], grey: set[str], *, ranked: bool | None = None) -> str:
+    """Table of models; with a column of ranks unless `ranked` is None, and without ranks in it where it is False."""
+    header = [] if ranked is None else ["rank"]
+    header += ["model", "coverage", "fallback"]
+    header += [f"{escape(m.id)} {ARROWS[m.direction]}" + (" (grey)" if m.id in grey else "") for m in metrics]
     rows = []
-    for i, line in enumerate(lines):
+    for line in lines:
+        rank = str(line.rank) if ranked and line.rank is not None else "–"
         cells = [_value(line.cells.get(m.id)) for m in metrics]
         rows.append(
-            ([ranks[i]] if ranks else []) + [escape(line.model), f"{line.predicted}/{line.asked}", str(line.fallback), *cells]
+            ([] if ranked is None else [rank])
+            + [escape(line.model), f"{line.predicted}/{line.asked}", str(line.fallback), *cells]
         )
     return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+
+
+def _calibrations(board: Board, metrics: Sequence[MetricInfo]) -> str:
+    if not board.calibrations:
+        return (
+            f"Not known: the controls {POSITIVE}, train-mean and no-change are not all among the results. Run them with: "
+            f"pbench run --models {POSITIVE},train-mean,no-change"
+        )
+    rows = []
+    for metric in metrics:
+        if (c := board.calibrations.get(metric.id)) is not None:
+            negative = "no-change" if "~pert" in metric.id else "train-mean"
+            fraction, share = (_span(*v) for v in ((c.drf, c.drf_low, c.drf_high), (c.bds, c.bds_low, c.bds_high)))
+            rows.append(
+                [
+                    escape(metric.id),
+                    negative,
+                    fraction,
+                    share,
+                    str(c.n),
+                    "yes" if c.separates else f"no (grey): {escape(c.reason)}",
+                ]
+            )
+    header = ["metric", "negative control", "dynamic range fraction", "share of wins", "conditions", "may rank"]
+    text = (
+        f"Positive control: {POSITIVE}. Dynamic range fraction: how far it comes from the negative control towards perfect; share of "
+        "wins: conditions on which it beats the negative control. Where it does not beat it more often than by chance, the "
+        "metric says little about any model here, its column is grey, and it ranks nothing."
+    )
+    return text + "\n\n" + tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+
+
+def _span(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return number(value) + ("" if math.isnan(low) else f" \\[{number(low)}, {number(high)}\\]")
 
 
 def _value(cell: Cell | None) -> str:
     if cell is None or math.isnan(cell.mean):
         return "–"
     mark = "" if cell.defined == cell.asked else "†"
-    interval = "" if math.isnan(cell.low) else f" \\[{number(cell.low)}, {number(cell.high)}\\]"
-    return f"{number(cell.mean)}{mark}{interval}"
+    return number(cell.mean) + mark + _span(cell.mean, cell.low, cell.high).removeprefix(number(cell.mean))
 
 
 def number(value: float) -> str:
@@ -166,8 +195,9 @@ def number(value: float) -> str:
 
 def _legend(metrics: Sequence[MetricInfo]) -> str:
     lines = [
-        "Mean over test perturbations \\[95 % bootstrap interval over perturbations, seeds averaged first\\]. "
-        f"Ranked by {escape(PRIMARY)} among models that answered every test condition. "
+        "Mean over test perturbations \\[95 % bootstrap interval over perturbations, seeds averaged first, wider where perturbations "
+        f"share a gene\\]. Ranked by {escape(PRIMARY)} among models that answered every test condition; models share a rank where a "
+        "paired sign-flip test (Holm over all pairs, 5 %) cannot tell them from the best of their group. "
         "↑ higher is better, ↓ lower is better, → closest to 1 is best; – undefined; † defined for a part of the conditions; "
         "coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
     ]

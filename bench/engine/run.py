@@ -81,8 +81,8 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         presets = sorted({"standard", "quick", "paper"}.union(*(m.presets for m in models)))
         raise errors.UsageError(f"--preset {matrix.preset}: no chosen model has it. {errors.suggestion(matrix.preset, presets)}")
     metrics = [registry.metrics.get(m) for m in matrix.metrics]
-    staged = _stage_all(matrix, models, reporter)
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
+    staged = _stage_all(matrix, models, reporter)
     jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
     found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := store.card(j.score_id)) and c["status"] == OK]
     have = {c["score_id"] for c in found}

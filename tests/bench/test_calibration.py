@@ -138,7 +138,6 @@ def test_shared_targets_widen_both_intervals():
 
 
 def test_where_every_two_share_a_target_nothing_separates():
-    # Six pairs among four genes without the disjoint ones would leave three; a star with a rim makes five that all meet.
     clusters = [("A", "B", "C"), ("A", "B"), ("A", "C"), ("B", "C"), ("A", "B", "D")]
     found = calibrate(np.array([0.8, 0.9, 0.1, 0.9, 0.9]), np.full(5, 0.2), **UP, clusters=clusters)
     assert "share a target" in found.reason

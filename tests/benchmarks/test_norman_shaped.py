@@ -44,7 +44,9 @@ def norman_shaped(tmp_path_factory):
         depth = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         blocks.append(sparse.csr_matrix(np.log1p(1e4 * counts / depth, dtype=np.float32)))
     labels = ["+".join(sorted(targets[list(c)])) or "control" for c in conditions]
-    obs = pd.DataFrame({"perturbation": np.repeat(labels, sizes)}, index=[f"AAAC{i:06d}-1" for i in range(N_CELLS)], dtype="category")
+    obs = pd.DataFrame(
+        {"perturbation": np.repeat(labels, sizes)}, index=[f"AAAC{i:06d}-1" for i in range(N_CELLS)], dtype="category"
+    )
     adata = AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=pd.DataFrame(index=genes))
     path = tmp_path_factory.mktemp("norman") / "norman_shaped.h5ad"
     adata.write_h5ad(path)
@@ -104,11 +106,24 @@ def test_group_sums(benchmark, norman_shaped):
 def test_all_models_and_metrics_from_file_to_leaderboard(benchmark, norman_shaped, tmp_path):
     path, _ = norman_shaped
     command = [sys.executable, "-c", "from pbench.bench.cli.main import main; main()", "run", "--json", "--models", "all"]
-    command += ["--dataset", str(path), "--scale", "log1p_1e4", "--split", "doubles", "--out", str(tmp_path / "results"), "-j", "2"]
+    command += [
+        "--dataset",
+        str(path),
+        "--scale",
+        "log1p_1e4",
+        "--split",
+        "doubles",
+        "--out",
+        str(tmp_path / "results"),
+        "-j",
+        "2",
+    ]
     environment = {**os.environ, "PBENCH_CACHE": str(tmp_path / "cache"), "PBENCH_DATA": str(tmp_path / "data")}
 
     def run():
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
         memory = Memory(process.pid)
         memory.start()
         output, errors = process.communicate()
