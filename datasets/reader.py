@@ -362,7 +362,7 @@ def _dose(label: str, dose: str, layout: Layout, where: str) -> str:
         numbers = [_number(part) for part in dose.split("+")]
     each = numbers * len(targets) if len(numbers) == 1 else numbers
     by_target = dict(zip(targets, each, strict=False))
-    if [by_target[t] for t in targets if t in by_target] != each or not all(map(isfinite, each)):
+    if [by_target.get(t) for t in targets] != each or not all(map(isfinite, each)):
         raise DataError(
             f"{where}: obs['{layout.dose}'] holds {dose!r} for {len(targets)} target(s) in {shown(label)}; give one number, "
             "or one for each target joined by '+'."

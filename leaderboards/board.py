@@ -12,7 +12,8 @@ import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
 from ..bench.engine.calibration import Calibration, calibrate
-from ..bench.engine.inference import bootstrap_interval, tied_ranks
+from ..bench.engine.inference import bootstrap_interval
+from ..bench.engine.ranks import tied_ranks
 from .aligned import Aligned, align, unit_names
 
 #: The metric that ranks models; it is named on every board.

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..contracts import registry
-from ..contracts.errors import DataError, UsageError, suggestion
+from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
 from ..engine.stage import DatasetRequest
 
 #: Options that say how to read anybody's file, by the parameter of the reader.
@@ -73,23 +73,44 @@ def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
+def imported(entries: registry.Registry, name: str) -> Any:
+    """The object of a name.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or its plugin raises when it is imported.
+    """
+    try:
+        return entries.get(name)
+    except PbenchError:
+        raise
+    except Exception as error:
+        entries.broken[name] = f"{type(error).__name__}: {error}"
+        origin = entries.entry(name).origin
+        raise UsageError(f"{entries.kind} '{name}' ({origin}) cannot be imported: {entries.broken[name]}") from error
+
+
 def usable(entries: registry.Registry) -> list[str]:
     """Names without those of plugins that cannot be imported; these are noted in ``entries.broken``."""
+    working = []
     for name in entries:
-        if entries.entry(name).origin != "built in":
-            try:
-                entries.get(name)
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the others stay usable
-                entries.broken.setdefault(name, f"{type(error).__name__}: {error}")
-    return [name for name in entries if name not in entries.broken]
+        try:
+            if entries.entry(name).origin != "built in":
+                imported(entries, name)
+            working.append(name)
+        except UsageError as error:
+            entries.broken.setdefault(name, str(error))
+    return working
 
 
 def chosen_among(entries: registry.Registry, text: str) -> list[str]:
     """Names that a request may mean: all that are usable, and a broken one only where it is spelled out."""
     working = usable(entries)
-    for name in (n for n in entries.broken if n in entries):
+    left_out = [name for name in entries if name not in working]
+    for name in left_out:
         click.echo(f"Left out: {entries.kind} '{name}' cannot be imported ({entries.broken[name]}).", err=True)
-    return working + [n for n in entries if n in entries.broken and n in text]
+    return working + [name for name in left_out if name in text]
 
 
 def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pbench.bench.contracts.errors import UsageError
 from pbench.bench.engine import inference
-from pbench.bench.engine.inference import bootstrap_interval, design_effect, gain, holm, paired_test, rank_stability, tied_ranks
+from pbench.bench.engine.inference import bootstrap_interval, design_effect, gain, holm, paired_test
+from pbench.bench.engine.ranks import rank_stability, tied_ranks
 
 FEW = settings(max_examples=25, deadline=None)
 NUMBERS = st.lists(st.integers(-40, 40).map(lambda i: i / 8), min_size=2, max_size=20)
