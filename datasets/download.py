@@ -46,7 +46,8 @@ def with_pooch(dataset: str, url: str, files: Sequence[str], *, sha256: str | No
             progressbar=cast(Any, _Progress(target.name)),
         )
     except Exception as error:  # pooch passes on whatever its transport raises
-        target.unlink(missing_ok=True)
+        if target.is_file():
+            target.unlink()
         reason = " ".join(str(error).split())
         raise not_here(dataset, files, tried=f"Downloading {url} failed: {reason[:300]}.") from error
     return verified(dataset, target, sha256)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bench.contracts.errors import DataError
+from .h5ad import columns, layers
 from .labels import constructs, guides, joined, numbered
-from .reader import Layout, columns, layers
+from .reader import Layout
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import isfinite
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bench.contracts.condition import CONTROL
-from ..bench.contracts.errors import DataError, PbenchError, UsageError, suggestion
+from ..bench.contracts.errors import DataError, UsageError, suggestion
 from ..bench.contracts.identity import content_id, file_sha256
 from ..bench.contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
+from .h5ad import elements
 from .labels import Parse, canonical, joined, shown
 
 if TYPE_CHECKING:
@@ -90,13 +90,14 @@ def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
     with warnings.catch_warnings():
         # anndata warns of old formats and doubled names; what of that matters is refused below.
         warnings.simplefilter("ignore")
-        X, obs, genes = _elements(Path(path), layout)
+        X, obs, genes = elements(Path(path), layout.layer, layout.genes)
     if layout.keep is not None:
         rows = np.flatnonzero(np.asarray(layout.keep(obs)))
         X, obs = X[rows], obs.iloc[rows]
     if 0 in X.shape:
         raise DataError(f"{where}: there are {X.shape[0]} cells and {X.shape[1]} genes to read; both must be at least 1.")
-    X = _float32(X.tocsr() if sparse.issparse(X) else X)
+    X = _float32(X)
+    X = X.tocsr() if sparse.issparse(X) else X
     if layout.total is not None:
         values: Any = X.data if sparse.issparse(X) else X
         values[:] = np.log1p(np.expm1(values.astype(np.float64)) * (1e4 / layout.total))
@@ -173,98 +174,6 @@ def from_h5ad(
         load=lambda: read(path, layout, card),
         file=str(path),
     )
-
-
-def columns(path: Path | str, axis: str = "obs") -> list[str]:
-    """Names of the columns of obs or var, without reading anything else."""
-    with _opened(Path(path)) as f:
-        held = f[axis]
-        found = list(held.dtype.names) if getattr(held, "dtype", None) is not None else [k for k in held if k != "__categories"]
-        return sorted(map(str, found))
-
-
-def layers(path: Path | str) -> list[str]:
-    """Names of the layers of a file."""
-    with _opened(Path(path)) as f:
-        return sorted(f.get("layers", {}))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The HDF5 file, once everything that will be read lies in it and in no other file."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as f:
-            for part in ("X", "obs", "var", "layers"):
-                if elsewhere := _elsewhere(f, part):
-                    raise DataError(
-                        f"{path.name}: '{elsewhere}' is a link, or its values lie in another file, which is never followed; "
-                        "copy the values into this file."
-                    )
-                if part in ("obs", "var") and part not in f:
-                    raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
-            yield f
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
-    except PbenchError:
-        raise
-    except Exception as error:  # a damaged file can raise whatever h5py, anndata or a decompressor raises
-        raise DataError(
-            f"{path.name} is no readable HDF5 file of AnnData ({' '.join(str(error).split())[:300]}); it may be truncated or "
-            "damaged: fetch or copy it again, or read it with anndata and write it again with adata.write_h5ad()."
-        ) from error
-
-
-def _elsewhere(f: Any, part: str) -> str | None:
-    """The first element in `part` that is a soft or external link, or a dataset whose bytes lie in another file."""
-    import h5py
-
-    def linked(name: str, link: Any) -> str | None:
-        return None if isinstance(link, h5py.HardLink) else f"{part}/{name}"
-
-    def outside(name: str, item: Any) -> str | None:
-        return f"{part}/{name}" if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external) else None
-
-    if part not in f.keys():
-        return None
-    if not isinstance(f.get(part, getlink=True), h5py.HardLink):
-        return part
-    if isinstance(f[part], h5py.Dataset):
-        return part if outside("", f[part]) else None
-    return f[part].visititems_links(linked) or f[part].visititems(outside)
-
-
-def _elements(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
-    from anndata.io import read_elem
-    from scipy import sparse
-
-    layer = layout.layer
-    with _opened(path) as f:
-        if layer is not None and layer not in f.get("layers", {}):
-            raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
-        if layer is None and "X" not in f:
-            raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
-        obs: Any = read_elem(f["obs"])
-        var: Any = read_elem(f["var"])
-        X: Any = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
-        if sparse.issparse(X):
-            # Without this, an index beyond the last gene would be read from somebody else's memory.
-            X.check_format(full_check=True)
-    values = X.data if sparse.issparse(X) else X
-    name = "X" if layer is None else f"layers['{layer}']"
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
-        raise DataError(f"{path.name}: {name} is no matrix of real numbers; name the layer that holds expression with --layer.")
-    if X.shape != (len(obs), len(var)):
-        shape = " x ".join(map(str, X.shape))
-        raise DataError(
-            f"{path.name}: {name} is {shape}, obs has {len(obs)} rows and var {len(var)}; the file is damaged, write it again."
-        )
-    genes = var.index.astype(str)
-    if layout.genes is not None:
-        names = var[layout.genes].astype(str)
-        genes = genes.where(names.duplicated(keep=False).to_numpy(), names.to_numpy())
-    return X, obs, genes
 
 
 def _float32(X: Any) -> Any:

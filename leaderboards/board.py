@@ -81,19 +81,6 @@ class Board:
     metrics: tuple[str, ...]
 
 
-def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of the records that answer the same question, the one that was started last.
-
-    The question is (model and parameters, data set, split, fold, seed); records differ under it where code, data,
-    environment or metrics have changed since.
-    """
-    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"])):
-        spec = card["spec"]
-        latest[spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]] = card
-    return [latest[key] for key in sorted(latest, key=str)]
-
-
 def boards(cards: Iterable[Mapping[str, Any]], rows: pd.DataFrame, metrics: Mapping[str, MetricInfo]) -> list[Board]:
     """One board for each data set and split among records; a pure function of them.
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
-from ..contracts import registry
 from ..contracts.errors import UsageError
-from .options import json_option, load_plugins, plugin_option, results_option, usable
-from .rendering import render_boards
+from .options import json_option, load_plugins, plugin_option, results_option
+from .rendering import load_boards, render_boards
 
 
 @click.command(short_help="Render the leaderboard of a results folder.")
@@ -66,16 +65,7 @@ def leaderboard(
         )
 
     if as_json:
-        from ...leaderboards.board import boards, current
-        from ..engine.store import OK, Store
-
-        store = Store(results)
-        cards = current(c for c in store.cards() if keep(c))
-        made = boards(
-            cards,
-            store.rows(c for c in cards if c["status"] == OK),
-            {n: registry.metrics.get(n) for n in usable(registry.metrics)},
-        )
+        made, _, _ = load_boards(results, keep)
         click.echo(json.dumps(_without_nan([asdict(b) for b in made]), indent=1, sort_keys=True))
         return 0
     text = render_boards(results, keep)

@@ -126,7 +126,9 @@ def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]
         given["separator"] = None
     known = [n for n in registry.datasets.names() if n != "your.h5ad"]
     requests = []
-    for part in (p.strip() for p in text.split(",")):
+    # A path may hold commas.
+    parts = [text] if Path(text).expanduser().is_file() else [p.strip() for p in text.split(",")]
+    for part in parts:
         if part == "all":
             requests += [DatasetRequest(n) for n in known]
         elif part in known:

@@ -98,14 +98,19 @@ class Assembly:
         keep = code >= 0
         if self.by_cell:
             keep &= ~np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
-        rows = np.flatnonzero(keep)
+        rows = self._by_barcode(keep)
         return Cells(self.screen.cells(rows), code[rows], wanted, self.screen.scale)
 
     def _test_cells(self, condition: Condition) -> sparse.csr_matrix:
         keep = self.screen.codes == self._position[condition]
         if self.by_cell:
             keep &= np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
-        return self.screen.cells(np.flatnonzero(keep), profile_scale=True)
+        return self.screen.cells(self._by_barcode(keep), profile_scale=True)
+
+    def _by_barcode(self, keep: Array) -> Array:
+        """Rows of the cells that `keep` marks, in an order that does not depend on the file."""
+        rows = np.flatnonzero(keep)
+        return rows[np.argsort(self.screen.barcodes[rows], kind="stable")]
 
     def truth(self) -> Truth:
         """Statistics of the scored test conditions."""

@@ -102,8 +102,11 @@ class JobSpec:
 
     @property
     def derived_seed(self) -> int:
-        """Seed given to `fit`; hashed from named parts, so another model or data set does not move it."""
-        return derived_seed(self.seed, self.model, self.data_id, self.split_id)
+        """Seed given to `fit`; hashed from named parts, so another model does not move it.
+
+        The data are no part: the same cells in another file, format or order must give the same numbers.
+        """
+        return derived_seed(self.seed, self.model, self.split, self.fold)
 
     @property
     def title(self) -> str:

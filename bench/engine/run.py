@@ -136,12 +136,15 @@ def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], reporter: Reporte
     )
     for outcome in outcomes:
         if outcome.status != OK:
-            raise _error(outcome, f"data set '{requests[outcome.key].dataset.name}' could not be prepared")
+            raise _error(outcome, requests[outcome.key].dataset)
         staged[outcome.key] = outcome.value
     return [staged[k] for k in range(len(requests))]
 
 
-def _error(outcome: Outcome, what: str) -> PbenchError:
+def _error(outcome: Outcome, request: DatasetRequest) -> PbenchError:
+    what = f"data set '{request.name}' ({request.path or 'registered'}) could not be prepared"
+    if outcome.status == "killed":
+        return DataError(f"{what}: {outcome.reason}. A damaged file can do that too: fetch or copy it again.")
     kinds = {k.exit_code: k for k in (PbenchError, DataError, errors.UsageError)}
     if outcome.traceback:
         return PbenchError(f"{what}: {outcome.reason}\n{outcome.traceback}")

@@ -27,6 +27,19 @@ SCHEMA = 1
 OK = "ok"
 
 
+def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the records that answer the same question, the one that was started last.
+
+    The question is (model and parameters, data set, split, fold, seed); records differ under it where code, data,
+    environment or metrics have changed since.
+    """
+    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"])):
+        spec = card["spec"]
+        latest[spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]] = card
+    return [latest[key] for key in sorted(latest, key=str)]
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder of results.
@@ -87,11 +100,12 @@ class Store:
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def consolidate(self) -> Path:
-        """Write all rows into ``records.parquet`` and return its path."""
+        """Write the rows of all `current` records into ``records.parquet`` and return its path."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = [pq.read_table(self._path("records", c["score_id"], ".parquet")) for c in self.cards() if c["status"] == OK]
+        cards = [c for c in current(self.cards()) if c["status"] == OK]
+        tables = [pq.read_table(self._path("records", c["score_id"], ".parquet")) for c in cards]
         path = self.folder / "records.parquet"
         if tables:
             write_atomically(

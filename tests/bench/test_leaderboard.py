@@ -13,8 +13,8 @@ import pytest
 
 from pbench.bench.cli.rendering import render_boards
 from pbench.bench.contracts import registry
-from pbench.bench.engine.store import Store
-from pbench.leaderboards.board import boards, current, refused
+from pbench.bench.engine.store import Store, current
+from pbench.leaderboards.board import boards, refused
 from pbench.leaderboards.markdown import escape, number, render
 
 MODELS = "no-change,train-mean,additive,oracle-mean"

@@ -114,10 +114,10 @@ def test_identity_is_blind_to_the_order_of_parameters():
 
 
 def test_seeds_hang_on_named_parts_alone():
-    assert SPEC.derived_seed == derived_seed(0, "m", "i", "si")
-    for name in ("params", "model_code", "dataset", "environment", "engine", "fold", "resources"):
+    assert SPEC.derived_seed == derived_seed(SPEC.seed, SPEC.model, SPEC.split, SPEC.fold)
+    for name in ("params", "model_code", "dataset", "data_id", "split_id", "environment", "engine", "resources"):
         assert replace(SPEC, **{name: CHANGES[name]}).derived_seed == SPEC.derived_seed
-    for name in ("seed", "model", "data_id", "split_id"):
+    for name in ("seed", "model", "split", "fold"):
         assert replace(SPEC, **{name: CHANGES[name]}).derived_seed != SPEC.derived_seed
 
 

@@ -152,12 +152,21 @@ def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path):
         write_atomically(tmp_path / "other", full)
 
 
-def test_consolidated_rows_are_those_of_all_records(store):
+def test_consolidated_rows_are_those_of_the_records_that_count(tmp_path):
     import pyarrow.parquet as pq
 
-    store.write("cd" * 32, {"score_id": "cd" * 32, "status": OK}, table(2))
-    store.write("ef" * 32, {"score_id": "ef" * 32, "status": "failed", "reason": "r"})
+    store = Store(tmp_path)
+
+    def card(score_id, model, started, status=OK):
+        spec = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0}
+        return {"score_id": score_id, "status": status, "model": model, "started": started, "spec": spec}
+
+    store.write("ab" * 32, card("ab" * 32, "old", 1.0), table(3))
+    store.write("cd" * 32, card("cd" * 32, "other", 1.0), table(2))
+    store.write("ef" * 32, card("ef" * 32, "failing", 1.0, "failed"))
     assert pq.read_table(store.consolidate()).num_rows == 5
+    store.write("12" * 32, card("12" * 32, "old", 2.0), table(4))
+    assert pq.read_table(store.consolidate()).num_rows == 6
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def server(tmp_path):
 
     handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{running.server_address[1]}"
         running.shutdown()
 
@@ -100,6 +100,35 @@ def test_unreachable_host_is_one_message(folder):
         with_pooch("demo", "http://127.0.0.1:9/x", ["demo.h5ad", "other.h5ad"], sha256=None)
 
 
+def test_a_download_that_breaks_off_leaves_nothing(folder, tmp_path):
+    class Half(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BYTES)))
+            self.end_headers()
+            self.wfile.write(BYTES[: len(BYTES) // 2])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        with refused(3, "demo", "norman-sim"):
+            with_pooch("demo", f"http://127.0.0.1:{running.server_address[1]}/x", ["demo.h5ad"], sha256=None)
+        running.shutdown()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_data_folder_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("not a folder")
+    monkeypatch.setenv("PBENCH_DATA", str(tmp_path / "data"))
+    with refused(3, "demo", str(tmp_path / "data"), "PBENCH_DATA"):
+        with_pooch("demo", "http://127.0.0.1:9/x", ["demo.h5ad"], sha256=None)
+    fake_pertpy(monkeypatch, lambda into: None)
+    with refused(3, "demo", str(tmp_path / "data"), "PBENCH_DATA"):
+        with_pertpy("demo", "demo_2020", ["demo_2020.h5ad"])
+
+
 def test_checksum_of_the_first_download_holds(folder, server):
     path = with_pooch("demo", f"{server}/screen.h5ad", ["demo.h5ad"], sha256=None)
     assert json.loads((folder / "demo.h5ad.sha256.json").read_text())["sha256"] == SHA
@@ -134,6 +163,18 @@ def test_pertpy_that_fails_leaves_nothing(folder, monkeypatch):
     with refused(3, "pertpy.dt.demo_2020()", "Name or service not known", str(folder), "norman-sim"):
         with_pertpy("demo", "demo_2020", ["demo_2020.h5ad"])
     assert list(folder.iterdir()) == []
+
+
+def test_a_pertpy_that_lacks_the_loader(folder, monkeypatch):
+    fake_pertpy(monkeypatch, lambda into: None)
+    with refused(3, "'demo'", "absent_2020", "norman-sim"):
+        with_pertpy("demo", "absent_2020", ["absent_2020.h5ad"])
+
+
+def test_a_pertpy_that_stores_elsewhere(folder, monkeypatch):
+    fake_pertpy(monkeypatch, lambda into: None)
+    with refused(3, "pertpy.dt.demo_2020()", str(folder / "demo_2020.h5ad"), "elsewhere"):
+        with_pertpy("demo", "demo_2020", ["demo_2020.h5ad"])
 
 
 def test_without_pertpy_it_says_what_to_install(folder, monkeypatch):

@@ -9,7 +9,9 @@ import pytest
 from pbench.bench.contracts import registry
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.identity import file_sha256
+from pbench.bench.contracts.screen import SCALES
 from pbench.datasets.files import SOURCES, card
+from pbench.datasets.splits.applicable import applicable
 
 MINI = {
     "norman-mini": "perturbench_devel.h5ad",
@@ -43,7 +45,12 @@ def test_card_agrees_with_the_file(name, load, real_data):
 def test_every_card_is_complete(name):
     facts = card(name)
     assert facts.name == name and facts.title and facts.source and facts.licence and facts.citation and not facts.simulated
-    assert facts.default_split in registry.splits
+    assert facts.default_split in registry.splits and facts.scale in SCALES and name in registry.datasets
+
+
+@pytest.mark.parametrize("name", MINI)
+def test_the_default_split_fits(name, load):
+    assert applicable(load(name))[card(name).default_split] == ""
 
 
 def test_norman_mini(load, real_data):

@@ -71,6 +71,53 @@ def test_real_cells_survive_every_shape(style, norman, real_data):
     np.testing.assert_allclose(screen.adata.X.toarray(), logs if style == "gears" else whole, rtol=1e-6)
 
 
+def naive_pseudobulks(screen):
+    """Mean over the cells of each condition of log1p of counts per 10,000, one cell at a time."""
+    cells = {}
+    for code, values in zip(screen.codes, np.asarray(screen.adata.X.todense(), dtype=float), strict=True):
+        if screen.card.scale == "counts":
+            values = np.array([np.log1p(v / values.sum() * 1e4) for v in values])
+        cells.setdefault(screen.conditions[code], []).append(values)
+    return {condition: np.mean(rows, axis=0) for condition, rows in cells.items()}
+
+
+def assert_one_screen(norman, targets, X):
+    first, *others = (naive_pseudobulks(norman(style, targets, X)) for style in FILES)
+    assert set(first) == {Condition(tuple(t)) for t in targets}
+    for other in others:
+        assert set(other) == set(first)
+        for condition, profile in first.items():
+            np.testing.assert_allclose(other[condition], profile, rtol=1e-5, atol=1e-6)
+
+
+def test_the_three_shapes_are_one_screen(norman, counts):
+    assert_one_screen(norman, TARGETS, counts(len(TARGETS)))
+
+
+def test_the_three_shapes_of_real_cells_are_one_screen(norman, real_data):
+    raw = anndata.read_h5ad(real_data("perturbench_devel.h5ad"))
+    raw = raw[raw.obs["dataset"] == "norman19"][::11]
+    targets = [() if p == "control" else tuple(p.split("+")) for p in raw.obs["perturbation"]]
+    assert_one_screen(norman, targets, np.rint(np.expm1(raw.X.toarray())))
+
+
+def test_gears_writes_a_single_in_two_ways(write, monkeypatch, tmp_path, counts, log1p_1e4):
+    styles = ["ctrl", "KLF1+ctrl", "ctrl+KLF1", "KLF1+BAK1", "BAK1+KLF1"]
+    write(styles, X=log1p_1e4(counts(5)), key="condition", name="perturb_processed.h5ad")
+    monkeypatch.setenv("PBENCH_DATA", str(tmp_path))
+    screen = registry.datasets.get("norman").load()
+    assert screen.n_cells == {Condition(): 1, Condition(("KLF1",)): 2, Condition(("BAK1", "KLF1")): 2}
+
+
+def test_pertpys_file_without_a_layer_of_counts_holds_logs(write, monkeypatch, tmp_path, counts, log1p_1e4):
+    guides = ["NegCtrl0_NegCtrl0__NegCtrl0_NegCtrl0", "KLF1_NegCtrl0__KLF1_NegCtrl0"]
+    write(guides, X=log1p_1e4(counts(2)), key="guide_identity", name="norman_2019.h5ad")
+    monkeypatch.setenv("PBENCH_DATA", str(tmp_path))
+    screen = registry.datasets.get("norman").load()
+    assert screen.card.scale == "log1p_1e4"
+    np.testing.assert_allclose(screen.adata.X.toarray(), log1p_1e4(counts(2)), rtol=1e-6)
+
+
 def test_the_wrong_scale_in_a_known_shape_is_refused(norman, counts):
     with pytest.raises(DataError, match=r"perturb_processed\.h5ad.*log1p_1e4 but looks like counts"):
         norman("gears", logs=counts(len(TARGETS)) * 3)

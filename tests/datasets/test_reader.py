@@ -197,6 +197,7 @@ def test_counts_declared_as_logs_and_logs_as_counts(write, counts, log1p_1e4):
     refused(write(LABELS, X=log1p_1e4(counts(6))), "my.h5ad", "--scale log1p_1e4", scale="counts")
 
 
+@pytest.mark.filterwarnings("ignore:Observation names")
 def test_duplicates(write):
     refused(write(LABELS, barcodes=list("abcdea")), "my.h5ad", "barcodes", "'a'")
     refused(write(LABELS, genes=["KLF1", "SET", "AHR", "SET", "TBX3"]), "my.h5ad", "genes", "'SET'")
@@ -227,6 +228,19 @@ def test_a_target_called_control_is_refused(write):
     refused(write(["NT", "control", "KLF1"]), "my.h5ad", "'control'", control_label="NT")
 
 
+@pytest.mark.parametrize(("label", "dose"), [("A+A", "1+2"), ("A+B+C", "1+2"), ("A+B", "1+2+3")])
+def test_doses_that_fit_no_target(write, label, dose):
+    refused(write(["control", label], conc=["0", dose]), "my.h5ad", "obs['conc']", repr(dose), repr(label), dose_key="conc")
+
+
+def test_a_target_that_is_named_twice_counts_once(write):
+    assert load(write(["control", "A+A", "A"], conc=[0, 2, 2]), dose_key="conc").perturbed == (Condition(("A",), (2.0,)),)
+
+
+def test_controls_may_be_called_none(write):
+    assert load(write(["None", "None", "KLF1"]), control_label="None").n_cells == {Condition(): 2, Condition(("KLF1",)): 1}
+
+
 @pytest.mark.parametrize("dose", ["high", "1+2", "", "inf", "nan"])
 def test_doses_that_are_no_numbers(write, dose):
     refused(write(["control", "KLF1"], conc=["0", dose]), "my.h5ad", "obs['conc']", repr(dose), dose_key="conc")
@@ -239,7 +253,7 @@ def test_times_that_are_no_numbers(write):
 
 def test_contexts_with_gaps_or_without_controls(write):
     refused(write(LABELS, line=["a", None, "a", "a", "a", "a"]), "obs['line']", "missing in 1 of 6", context_key="line")
-    refused(write(LABELS, line=["a", "a", "a", "a", "b", "b"]), "'b'", "no control cells", context_key="line")
+    refused(write(LABELS, line=["a", "a", "a", "a", "b", "b"]), "'b'", "obs['line']", "no control cells", context_key="line")
 
 
 def test_only_controls(write):

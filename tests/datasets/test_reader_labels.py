@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbench.bench.contracts.condition import CONTROL, parse_label
+from pbench.bench.contracts.condition import CONTROL, escape, parse_label, unescape
 from pbench.bench.contracts.errors import DataError
 from pbench.datasets.labels import canonical, guides, joined
 
@@ -62,6 +62,28 @@ def test_without_a_separator_a_label_is_one_name(name):
     assert parse_label(canonical(name, joined(None, control="ctrl"), where="f")) == (name,)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="AB%+25bc \u03b2/_", max_size=12))
+def test_escaping_is_undone(name):
+    assert unescape(escape(name)) == name
+    assert "+" not in escape(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(alphabet="AB%25b", min_size=1, max_size=4), min_size=1, max_size=3))
+def test_a_canonical_label_is_canonical(names):
+    parse = joined("+", control=CONTROL)
+    label = canonical("+".join(names), parse, where="f")
+    again = [canonical("+".join(order), lambda _: parse_label(label), where="f") for order in (names, names[::-1])]
+    assert again == [label, label] and parse_label(label) == tuple(sorted(set(names)))
+
+
 def test_says_where_and_what():
     with pytest.raises(DataError, match=r"my\.h5ad: obs\['gene'\].*'A\+\+B'.*--separator"):
         canonical("A++B", joined("+", control="ctrl"), where="my.h5ad: obs['gene']")
+
+
+def test_very_long_labels_are_cut_in_messages():
+    with pytest.raises(DataError) as caught:
+        canonical("X" * 5000 + "++", joined("+", control="ctrl"), where="my.h5ad")
+    assert len(str(caught.value)) < 250
