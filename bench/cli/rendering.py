@@ -11,6 +11,7 @@ from ...leaderboards.markdown import render
 from ..contracts import registry
 from ..contracts.metric import MetricInfo
 from ..engine.store import OK, Store, current
+from .options import usable
 
 Keep = Callable[[Mapping[str, Any]], bool]
 
@@ -20,7 +21,7 @@ def load_boards(results: Path, keep: Keep) -> tuple[list[Board], dict[str, Metri
     store = Store(results)
     cards = current(c for c in store.cards() if keep(c))
     rows = store.rows(c for c in cards if c["status"] == OK)
-    metrics = {name: registry.metrics.get(name) for name in registry.metrics}
+    metrics = {name: registry.metrics.get(name) for name in usable(registry.metrics)}
     return boards(cards, rows, metrics), metrics, refused(cards)
 
 
