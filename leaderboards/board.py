@@ -209,18 +209,19 @@ def _common(
 
 def _cells(model: str, aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, Cell]:
     """A model's cells by metric; intervals only for headline metrics, which are the ones that boards show them of."""
-    return {name: _cell(a, model, interval=metrics[name].headline) for name, a in aligned.items() if model in a.values}
+    return {name: _cell(a, model, metrics[name]) for name, a in aligned.items() if model in a.values}
 
 
-def _cell(aligned: Aligned, model: str, *, interval: bool) -> Cell:
+def _cell(aligned: Aligned, model: str, metric: MetricInfo) -> Cell:
     values = aligned.values[model]
     known = ~np.isnan(values)
     low = high = float("nan")
-    if interval:
+    if metric.headline:
         targets = [t for t, k in zip(aligned.targets, known, strict=True) if k]
-        low, high = bootstrap_interval(values[known], clusters=targets)
+        # A widened interval can leave the range of the metric; no mean can.
+        low, high = np.clip(bootstrap_interval(values[known], clusters=targets), metric.lower, metric.upper)
     mean = float(np.sort(values[known]).mean()) if known.any() else float("nan")
-    return Cell(mean, low, high, int(known.sum()), len(values), aligned.reasons[model])
+    return Cell(mean, float(low), float(high), int(known.sum()), len(values), aligned.reasons[model])
 
 
 def _ranks(models: list[str], aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, int]:

@@ -108,14 +108,14 @@ class Registry:
         Raises
         ------
         UsageError
-            If the name is unknown or its module cannot be imported.
+            If the name is unknown or its module cannot be imported, whatever it raises.
         """
         entry = self.entry(name)
         if name not in self._objects:
             module, _, attribute = entry.target.partition(":")
             try:
                 self._objects[name] = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError, SyntaxError) as error:
+            except Exception as error:  # a plugin can raise whatever it likes when it is imported
                 self.broken[name] = f"{type(error).__name__}: {error}"
                 raise UsageError(
                     f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be imported: {self.broken[name]}"

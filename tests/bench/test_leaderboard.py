@@ -288,3 +288,49 @@ def test_hostile_names_of_data_and_models_break_no_table(pbench, tmp_path):
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table.splitlines()}
         assert len(widths) == 1, table
+
+
+def test_intervals_stay_in_the_range_of_the_metric():
+    import pandas as pd
+
+    from pbench.leaderboards.aligned import align
+    from pbench.leaderboards.board import _cell
+
+    labels = ["A+B", "A+C", "D+E"]
+    rows = pd.DataFrame(
+        {
+            "model": "m",
+            "metric": "mse@de20",
+            "fold": "1/1",
+            "condition": labels,
+            "perturbation": labels,
+            "value": [0.001, 0.002, 3.0],
+            "reason": None,
+        }
+    )
+    metric = registry.metrics.get("mse@de20")
+    cell = _cell(align(rows, ("mse@de20",))["mse@de20"], "m", metric)
+    assert 0 == metric.lower <= cell.low < cell.mean < cell.high
+
+
+def test_seeds_are_averaged_and_reasons_counted_by_condition():
+    import numpy as np
+    import pandas as pd
+
+    from pbench.leaderboards.aligned import align
+
+    records = [
+        ("m", "A", 0, 1.0, None),
+        ("m", "A", 1, 3.0, None),
+        ("m", "B", 0, np.nan, "zero_variance"),
+        ("m", "B", 1, np.nan, "zero_variance"),
+        ("n", "B", 0, np.nan, "zero_variance"),
+        ("n", "B", 1, 5.0, None),
+    ]
+    rows = pd.DataFrame(records, columns=["model", "condition", "seed", "value", "reason"])
+    rows = rows.assign(metric="x", fold="1/1", perturbation=rows["condition"])
+    found = align(rows, ("x",))["x"]
+    assert found.units == ("1/1 A", "1/1 B") and found.targets == (("A",), ("B",))
+    np.testing.assert_array_equal(found.values["m"], [2.0, np.nan])
+    np.testing.assert_array_equal(found.values["n"], [np.nan, 5.0])
+    assert found.reasons == {"m": {"zero_variance": 1}, "n": {}}
