@@ -15,7 +15,7 @@ from ..contracts.split import SplitManifest
 from ..engine.audit import audit as find
 from ..engine.audit import to_dict
 from ..engine.stage import make_splits
-from .options import dataset_requests, file_options, imported, json_option, load_plugins, plugin_option
+from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option
 from .run import split_requests
 
 
@@ -47,7 +47,7 @@ def audit(split: str, dataset: str | None, model: str | None, plugins: tuple[str
         manifests = [SplitManifest.load(w) for w in wanted if isinstance(w, Path)]
     else:
         raise UsageError(f"audit {split}: name the data set too, such as --dataset norman-sim, or give a manifest file.")
-    capabilities = imported(registry.models, model).capabilities if model else None
+    capabilities = registry.models.get(model).capabilities if model else None
     report = []
     for manifest in manifests:
         found = to_dict(find(manifest, screen, capabilities=capabilities))

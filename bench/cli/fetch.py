@@ -8,7 +8,7 @@ import click
 
 from ..contracts import registry
 from ..contracts.errors import UsageError
-from .options import imported, json_option, load_plugins, plugin_option
+from .options import json_option, load_plugins, plugin_option
 
 
 @click.command(short_help="Bring a data set into the data folder and verify it.")
@@ -30,7 +30,7 @@ def fetch(names: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> in
     for name in names:
         if name == "your.h5ad":
             raise UsageError("your.h5ad stands for a file of yours; give its path to pbench run --dataset.")
-        dataset = imported(registry.datasets, name)
+        dataset = registry.datasets.get(name)
         where = "generated when it is used; nothing to fetch"
         if dataset.fetch is not None:
             where = str(dataset.fetch())

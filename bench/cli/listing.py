@@ -14,7 +14,7 @@ from tabulate import tabulate
 from ..contracts import registry
 from ..contracts.errors import UsageError, suggestion
 from ..contracts.model import Capabilities, parameters
-from .options import dataset_requests, file_options, imported, json_option, load_plugins, plugin_option
+from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option
 
 
 @click.command("list", short_help="List models, data sets, splits and metrics.")
@@ -95,7 +95,7 @@ def show(name: str, dataset: str | None, target: Path | None, plugins: tuple[str
                 "origin": entry.origin,
                 "defined in": entry.target,
             }
-            facts |= _DESCRIBE[home](imported(registry.REGISTRIES[home], name))
+            facts |= _DESCRIBE[home](registry.REGISTRIES[home].get(name))
     if as_json:
         click.echo(json.dumps(facts, indent=1, default=str))
     else:

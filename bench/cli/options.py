@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..contracts import registry
-from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
+from ..contracts.errors import DataError, UsageError, suggestion
 from ..engine.stage import DatasetRequest
 
 #: Options that say how to read anybody's file, by the parameter of the reader.
@@ -73,31 +73,13 @@ def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def imported(entries: registry.Registry, name: str) -> Any:
-    """The object of a name.
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown, or its plugin raises when it is imported.
-    """
-    try:
-        return entries.get(name)
-    except PbenchError:
-        raise
-    except Exception as error:
-        entries.broken[name] = f"{type(error).__name__}: {error}"
-        origin = entries.entry(name).origin
-        raise UsageError(f"{entries.kind} '{name}' ({origin}) cannot be imported: {entries.broken[name]}") from error
-
-
 def usable(entries: registry.Registry) -> list[str]:
     """Names without those of plugins that cannot be imported; these are noted in ``entries.broken``."""
     working = []
     for name in entries:
         try:
             if entries.entry(name).origin != "built in":
-                imported(entries, name)
+                entries.get(name)
             working.append(name)
         except UsageError as error:
             entries.broken.setdefault(name, str(error))
