@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ FOREST_RESPONSES = 50
 SLOW_IMPORTS = ("sklearn.ensemble", "sklearn.linear_model", "sklearn.neighbors")
 
 
-class FeatureRegression(Model):
+class FeatureRegression(Model, ABC):
     """Base of the regressions: features of a condition's targets in, the change out.
 
     Features are a vector for each target, reduced to the leading principal components of the training targets,
@@ -42,12 +43,13 @@ class FeatureRegression(Model):
     def __init__(self, *, n_components: int = 10) -> None:
         self.n_components = n_components
 
+    @abstractmethod
     def _embed(self, data: TrainingData) -> TargetEmbedding:
-        raise NotImplementedError
+        """The features of targets."""
 
+    @abstractmethod
     def _regress(self, X: Array, Y: Array, seed: int) -> Any:
         """An object whose ``predict`` maps (n, k) features to (n, G) changes, fitted to `X` and `Y`."""
-        raise NotImplementedError
 
     def fit(self, data: TrainingData, *, seed: int) -> FeatureRegression:
         """Fit the regressor on the training conditions whose targets all have features."""
