@@ -178,3 +178,22 @@ def test_failures_are_tried_again_and_results_are_not(finished, pbench, toy_plug
     )
     report = json.loads(again.stdout)
     assert (report["computed"], report["reused"], report["failed"], again.returncode) == (2, 1, 2, 1)
+
+
+CRASHING = """
+import os
+import signal
+
+from pbench import DatasetCard
+from pbench.bench.contracts.screen import Dataset
+
+CARD = DatasetCard(name="crash", title="t", source="s", licence="l", scale="counts", control_label="control")
+CRASH = Dataset(CARD, data_id=lambda: "0" * 64, load=lambda: os.kill(os.getpid(), signal.SIGSEGV))
+"""
+
+
+def test_data_that_crash_their_reader_end_as_a_data_error(pbench, tmp_path):
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    done = pbench("run", "--plugin", "crashing.py", "--dataset", "crash", "--out", "results", cwd=tmp_path)
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert "'crash'" in done.stderr and "signal 11" in done.stderr and "fetch or copy it again" in done.stderr
