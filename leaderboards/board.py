@@ -233,12 +233,17 @@ def _ranks(models: list[str], aligned: Mapping[str, Aligned], metrics: Mapping[s
     return tied_ranks(values, direction=info.direction, perfect=info.perfect, clusters=primary.targets)
 
 
+def negative_control(metric: str) -> str:
+    """The trivial baseline that a metric must tell from the positive control."""
+    # The train mean has no change against itself, so that nothing of it is left to score.
+    return "no-change" if "~pert" in metric else "train-mean"
+
+
 def _calibrations(aligned: Mapping[str, Aligned], metrics: Mapping[str, MetricInfo]) -> dict[str, Calibration]:
     """Of each headline metric, how far it separates the positive from the negative control; empty where they were not run."""
     found = {}
     for name, a in aligned.items():
-        # The train mean has no change against itself, so that nothing of it is left to score.
-        negative = "no-change" if "~pert" in name else "train-mean"
+        negative = negative_control(name)
         if metrics[name].headline and {POSITIVE, negative} <= set(a.values):
             found[name] = calibrate(
                 a.values[POSITIVE],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from ..bench.contracts.metric import MetricInfo
-from .board import POSITIVE, PRIMARY, Board, Cell, Line
+from .board import POSITIVE, PRIMARY, Board, Cell, Line, negative_control
 
 ARROWS = {"up": "↑", "down": "↓", "target": "→"}
 
@@ -97,12 +97,10 @@ def _facts(board: Board) -> str:
     if card["simulated"]:
         lines.append("**SIMULATED DATA.** These numbers test the models and the suite; they say nothing about cells.")
     lines.append(f"{escape(card['title'])}. Scale of the data: {card['scale']}. Licence: {escape(card['licence'])}.")
-    asked = max((x.asked // max(1, len(board.seeds) if x.asked else 1) for x in board.lines), default=0)
-    test = sorted({cell.asked for x in board.lines for cell in x.cells.values()})
-    counted = f"{test[0]}" if test else f"{asked}"
+    asked = max((x.asked for x in board.lines), default=0)
     seeds = ", ".join(map(str, board.seeds))
     lines.append(
-        f"Test conditions: {counted} in {len(board.split_ids)} fold(s). Seeds: {seeds} (deterministic models run once). "
+        f"Test conditions: {asked} in {len(board.split_ids)} fold(s). Seeds: {seeds} (deterministic models run once). "
         f"Leakage audit: **{board.audit['status']}**."
     )
     warned = [
@@ -154,12 +152,11 @@ def _calibrations(board: Board, metrics: Sequence[MetricInfo]) -> str:
     rows = []
     for metric in metrics:
         if (c := board.calibrations.get(metric.id)) is not None:
-            negative = "no-change" if "~pert" in metric.id else "train-mean"
             fraction, share = (_span(*v) for v in ((c.drf, c.drf_low, c.drf_high), (c.bds, c.bds_low, c.bds_high)))
             rows.append(
                 [
                     escape(metric.id),
-                    negative,
+                    negative_control(metric.id),
                     fraction,
                     share,
                     str(c.n),

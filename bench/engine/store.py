@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -94,18 +93,21 @@ class Store:
     def rows(self, cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Tidy rows of some records."""
         import pandas as pd
+
+        tables = [table.to_pandas() for table in self._tables(cards)]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def _tables(self, cards: Iterable[Mapping[str, Any]]) -> list[pa.Table]:
         import pyarrow.parquet as pq
 
-        tables = [pq.read_table(self._path("records", card["score_id"], ".parquet")).to_pandas() for card in cards]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        return [pq.read_table(self._path("records", card["score_id"], ".parquet")) for card in cards]
 
     def consolidate(self) -> Path:
         """Write the rows of all `current` records into ``records.parquet`` and return its path."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        cards = [c for c in current(self.cards()) if c["status"] == OK]
-        tables = [pq.read_table(self._path("records", c["score_id"], ".parquet")) for c in cards]
+        tables = self._tables(c for c in current(self.cards()) if c["status"] == OK)
         path = self.folder / "records.parquet"
         if tables:
             write_atomically(
@@ -120,7 +122,6 @@ class Store:
             "absent": [str(a) for a in answer.absent],
             "fallback": [bool(f) for f in answer.fallback],
             "seconds": dict(answer.seconds),
-            "genes_sha256": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
         }
 
         def save(path: Path) -> None:
