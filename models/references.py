@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ..bench.contracts.condition import Condition
 from ..bench.contracts.identity import derived_seed
 from ..bench.contracts.model import Capabilities, ReferenceRow
-from ..bench.contracts.prediction import Prediction
+from ..bench.contracts.prediction import LazyCells, Prediction
 from ..bench.contracts.training import Profiles, TrainingData
 from ..bench.contracts.truth import Truth
 from .welch import adjusted_p, welch_p
@@ -20,11 +21,15 @@ Array = np.ndarray[Any, Any]
 
 
 class _TruthRow(ReferenceRow):
-    """A row whose answers are all known after `fit`: `means_`, and `absent_` with the reason for the other conditions."""
+    """A row whose answers are all known after `fit`: `means_`, and `absent_` with the reason for the other conditions.
+
+    A row that is made of cells sets `cells_`, which returns those of a condition.
+    """
 
     capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, unseen_times=True, unseen_doses=True)
     means_: dict[Condition, Array]
     absent_: dict[Condition, str]
+    cells_: Callable[[Condition], Any] | None
 
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
         """Look up the answer to each condition."""
@@ -32,10 +37,14 @@ class _TruthRow(ReferenceRow):
         present = tuple(c for c in conditions if c in self.means_)
         absent = {c: self.absent_.get(c, "resource: no test cells of this condition") for c in conditions if c not in self.means_}
         mean = np.array([self.means_[c] for c in present]).reshape(len(present), self.n_genes_)
-        return Prediction(present, mean, absent=absent)
+        cells = None if self.cells_ is None else LazyCells(present, self.cells_)
+        return Prediction(present, mean, absent=absent, cells=cells)
 
-    def _learn(self, truth: Truth, means: Array, absent: dict[Condition, str]) -> None:
+    def _learn(
+        self, truth: Truth, means: Array, absent: dict[Condition, str], cells: Callable[[Condition], Any] | None = None
+    ) -> None:
         self.n_genes_ = len(truth.genes)
+        self.cells_ = cells if truth.load_cells is not None else None
         self.absent_ = absent
         self.means_ = {c: row for c, row in zip(truth.conditions, means, strict=True) if c not in absent}
 
@@ -69,7 +78,7 @@ class NoiseFree(_TruthRow):
 
 
 class TechnicalDuplicate(_TruthRow):
-    """Returns the mean of half of the test cells, scored against the other half: what repeating the experiment gives.
+    """Returns half of the test cells, scored against the other half: what repeating the experiment gives.
 
     A condition with fewer than two test cells is absent.
     """
@@ -78,8 +87,10 @@ class TechnicalDuplicate(_TruthRow):
     reference = "Miller et al. 2025 (technical duplicate)"
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> TechnicalDuplicate:
-        """Remember the means of the first halves."""
-        self._learn(truth, truth.halves[0].mean, _without_halves(truth))
+        """Remember the first halves."""
+        load = truth.load_cells
+        cells = None if load is None else partial(_half, load)
+        self._learn(truth, truth.halves[0].mean, _without_halves(truth), cells)
         return self
 
 
@@ -105,6 +116,10 @@ class InterpolatedDuplicate(_TruthRow):
         return self
 
 
+def _half(load: Callable[..., Any], condition: Condition) -> Any:
+    return load(condition, 0)
+
+
 def _without_halves(truth: Truth) -> dict[Condition, str]:
     enough = np.minimum(truth.halves[0].n_cells, truth.halves[1].n_cells) > 0
     return {c: "resource: fewer than two test cells" for c, ok in zip(truth.conditions, enough, strict=True) if not ok}
@@ -126,20 +141,22 @@ class OracleSampler(ReferenceRow):
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
         """Draw the cells of each condition; the draw depends on the seed and the condition alone."""
         self._check_fitted("truth_")
-        cells: dict[Condition, Any] = {}
-        for condition in conditions:
-            if self.truth_.load_cells is not None and condition in self.truth_.profiles:
-                observed: Any = self.truth_.load_cells(condition)
-                if n := observed.shape[0]:
-                    rng = np.random.default_rng(derived_seed("oracle-sampler", self.seed_, condition.key))
-                    cells[condition] = observed[rng.integers(n, size=n)]
-        mean = np.array([np.full(drawn.shape[0], 1 / drawn.shape[0]) @ drawn for drawn in cells.values()])
-        absent = {c: "resource: no test cells of this condition" for c in conditions if c not in cells}
-        return Prediction(tuple(cells), mean.reshape(len(cells), len(self.truth_.genes)), cells=cells, absent=absent)
+        counts = dict(zip(self.truth_.conditions, self.truth_.profiles.n_cells.tolist(), strict=True))
+        there = tuple(c for c in conditions if self.truth_.load_cells is not None and counts.get(c, 0))
+        drawn = LazyCells(there, self._draw)
+        mean = np.array([np.full(cells.shape[0], 1 / cells.shape[0]) @ cells for cells in drawn.values()])
+        absent = {c: "resource: no test cells of this condition" for c in conditions if c not in drawn}
+        return Prediction(there, mean.reshape(len(there), len(self.truth_.genes)), cells=drawn, absent=absent)
+
+    def _draw(self, condition: Condition) -> Any:
+        assert self.truth_.load_cells is not None
+        observed: Any = self.truth_.load_cells(condition)
+        rng = np.random.default_rng(derived_seed("oracle-sampler", self.seed_, condition.key))
+        return observed[rng.integers(observed.shape[0], size=observed.shape[0])]
 
 
 class Shuffled(_TruthRow):
-    """Returns true profiles of the wrong conditions: everything that can be known without knowing which is which.
+    """Returns true profiles and cells of the wrong conditions: everything that can be known without knowing which is which.
 
     Within each context the test conditions are put on a random ring and each gets the profile of the next, so that no
     condition keeps its own. A test condition that is alone in its context is absent.
@@ -160,5 +177,7 @@ class Shuffled(_TruthRow):
             source[ring] = np.roll(ring, -1)
             if len(own) == 1:
                 absent[truth.conditions[own[0]]] = "capability: no other test condition in its context"
-        self._learn(truth, truth.profiles.mean[source], absent)
+        of = {c: truth.conditions[i] for c, i in zip(truth.conditions, source, strict=True)}
+        load = truth.load_cells
+        self._learn(truth, truth.profiles.mean[source], absent, None if load is None else lambda c: load(of[c]))
         return self

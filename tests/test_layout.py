@@ -37,9 +37,10 @@ def imported(path):
 STATISTICS = tuple(f"pbench.bench.engine.{name}" for name in ("store", "inference", "ranks", "calibration"))
 #: room: what of ours a module in it may import.
 WALLS = {
+    "bench/kernels": ("pbench.bench.kernels",),
     "bench/contracts": ("pbench.bench.contracts",),
-    "models": ("pbench.bench.contracts", "pbench.models"),
-    "metrics": ("pbench.bench.contracts", "pbench.metrics"),
+    "models": ("pbench.bench.contracts", "pbench.bench.kernels", "pbench.models"),
+    "metrics": ("pbench.bench.contracts", "pbench.bench.kernels", "pbench.metrics"),
     "datasets": ("pbench.bench.contracts", "pbench.datasets"),
     "leaderboards": ("pbench.bench.contracts", *STATISTICS, "pbench.leaderboards"),
 }

@@ -17,6 +17,9 @@ from .options import chosen_among, dataset_requests, file_options, json_option, 
 from .progress import make_reporter
 from .rendering import render_boards
 
+#: Positive controls, then negative ones: no number of a board means much without them.
+CONTROLS = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "train-mean", "no-change", "shuffled")
+
 
 @click.command(short_help="Run models on data sets and splits, then show the leaderboard.")
 @click.option(
@@ -65,6 +68,12 @@ from .rendering import render_boards
     show_default=True,
     help="Which jobs to compute.",
 )
+@click.option(
+    "--controls/--no-controls",
+    default=True,
+    show_default=True,
+    help="Also run the rows that say what each metric can tell: " + ", ".join(CONTROLS) + ".",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @file_options
 @plugin_option
@@ -82,6 +91,7 @@ def run(
     memory_mb: float | None,
     resources: tuple[str, ...],
     overwrite: str,
+    controls: bool,
     quiet: bool,
     plugins: tuple[str, ...],
     results: Path,
@@ -103,7 +113,7 @@ def run(
     """
     found = load_plugins(plugins)
     matrix = Matrix(
-        models=parse_requests(models, chosen_among(registry.models, models), kind="model"),
+        models=with_controls(models) if controls else model_requests(models),
         datasets=dataset_requests(dataset, file),
         splits=split_requests(split),
         seeds=parse_seeds(seeds),
@@ -147,6 +157,17 @@ def _report(summary: Summary, results: Path) -> dict[str, Any]:
         "records": str(results / "records.parquet"),
         "jobs": sorted(summary.cards, key=lambda c: c["score_id"]),
     }
+
+
+def model_requests(text: str) -> list[Request]:
+    """Registered models by name, glob, group or ``all``, with parameters."""
+    return parse_requests(text, chosen_among(registry.models, text), kind="model", groups=registry.models.groups())
+
+
+def with_controls(text: str) -> list[Request]:
+    """The same, followed by those `CONTROLS` that are not among them."""
+    asked = model_requests(text)
+    return asked + [Request(name) for name in CONTROLS if str(Request(name)) not in map(str, asked)]
 
 
 def split_requests(text: str | None) -> list[Request | Path]:

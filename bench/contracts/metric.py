@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,14 +14,26 @@ from .errors import UsageError, suggestion
 from .truth import Truth
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+#: What a metric can need of a prediction or of the truth, and the reason it is undefined where that is not there.
+NEEDS = {
+    "means": "absent",
+    "variance": "no_variance",
+    "cells": "no_cells",
+    "truth_cells": "no_truth_cells",
+    "de": "no_truth_cells",
+    "latents": "no_latents",
+}
 
 
 @dataclass(frozen=True)
 class Values:
     """A value for each condition; NaN is undefined and `reasons` says why (an empty string elsewhere).
 
-    Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``,
-    ``too_few_conditions``, ``absent`` and what a model or the split gave as a reason.
+    Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``, ``too_few_cells``,
+    ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``single_class``, ``no_cells`` and
+    ``no_variance`` (the model gives none), ``no_truth_cells``, ``absent`` and what a model or the split gave as a reason.
     """
 
     value: Array
@@ -35,7 +48,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Truth and one model's predicted means, aligned by condition and gene.
+    """Truth and one model's prediction, aligned by condition and gene.
 
     Parameters
     ----------
@@ -43,10 +56,34 @@ class Comparison:
         The statistics of the test cells.
     predicted
         (n, G) predicted mean log1p in the order of ``truth.conditions``; a row of NaN where the model is absent.
+    variance
+        (n, G) predicted variance over cells, a row of NaN where the model gives none; None where it never does. Of a
+        model that predicts cells it is their sample variance, unless the model says another.
+    cells
+        Predicted cells (m, G), CSR or dense, on the scale of the profiles, by row of `predicted`.
     """
 
     truth: Truth
     predicted: Array
+    variance: Array | None = None
+    cells: Mapping[int, Any] = field(default_factory=dict)
+    _memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, function: Callable[[Comparison], T]) -> T:
+        """``function(self)``, computed on the first call: what several metrics need is computed once for all of them."""
+        if function not in self._memory:
+            self._memory[function] = function(self)
+        return self._memory[function]
+
+    def lacks(self, need: str) -> bool:
+        """Whether nothing of what a metric needs (a key of `NEEDS`) is there."""
+        if need == "variance":
+            return self.variance is None
+        if need == "cells":
+            return not self.cells
+        if need in ("truth_cells", "de"):
+            return self.truth.cells is None
+        return need == "latents"
 
     @cached_property
     def expected(self) -> Array:
@@ -101,9 +138,12 @@ class MetricInfo:
     level
         ``perturbation`` or ``dataset``.
     needs
-        Subset of ``means``, ``cells``, ``variance``, ``latents``.
+        Subset of `NEEDS`: ``means``; ``variance`` over cells and ``cells`` that the model predicts; ``truth_cells``,
+        cells of the truth; ``de``, its tests for differential expression; ``latents``.
     headline
         Shown in the leaderboard's first table.
+    caveats
+        How the number can mislead, in a sentence or three.
     """
 
     id: str
@@ -118,10 +158,28 @@ class MetricInfo:
     level: str = "perturbation"
     needs: tuple[str, ...] = ("means",)
     headline: bool = False
+    caveats: str = ""
 
     @property
     def versioned_id(self) -> str:
         return f"{self.id} v{self.version}"
 
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """What the id says: ``family``, ``variant``, ``genes``, ``reference`` and ``representation``; empty where it says nothing.
+
+        >>> MetricInfo("mse@de20", 1, "down", 0, 1, 0, print, "").parts["genes"]
+        'de20'
+        """
+        found = re.fullmatch(r"([^.@~#]+)(?:\.([^@~#]+))?(?:@([^~#]+))?(?:~([^#]+))?(?:#(.+))?", self.id)
+        names = ("family", "variant", "genes", "reference", "representation")
+        return (
+            dict(zip(names, found.groups(default=""), strict=True)) if found else dict.fromkeys(names, "") | {"family": self.id}
+        )
+
     def __call__(self, comparison: Comparison) -> Values:
+        """Values of a comparison; undefined throughout where what the metric needs is not there at all."""
+        if missing := [NEEDS[need] for need in self.needs if comparison.lacks(need)]:
+            n = 1 if self.level == "dataset" else len(comparison.truth.conditions)
+            return Values(np.full(n, np.nan), np.full(n, missing[0], dtype=object))
         return self.function(comparison)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +31,10 @@ class Prediction:
         (n,) bool: True where the model could not use what it has learned for this condition and answered with
         something simpler. Counted on the leaderboard.
     variance
-        (n, G) predicted variance over cells, where the model has one.
+        (n, G) predicted variance over cells of log1p expression, where the model has one.
     cells
-        For each condition the predicted cells (m, G), only where the model generates cells.
+        For each condition the predicted cells (m, G), CSR or dense, only where the model generates cells; on `scale`
+        (counts are normalised to 10,000 a cell). `LazyCells` makes them one condition at a time.
     absent
         Reason for each asked condition that is not predicted.
     genes
@@ -48,3 +49,34 @@ class Prediction:
     cells: Mapping[Condition, Any] | None = None
     absent: Mapping[Condition, str] = field(default_factory=dict)
     genes: Array | None = None
+
+
+class LazyCells(Mapping[Condition, Any]):
+    """Cells of some conditions that are made when they are looked up, so that never more than one lies in memory.
+
+    Parameters
+    ----------
+    conditions
+        The conditions that have cells.
+    make
+        Returns the (m, G) cells of one of them; the same ones whenever it is called.
+    """
+
+    def __init__(self, conditions: Iterable[Condition], make: Callable[[Condition], Any]) -> None:
+        self._conditions = tuple(dict.fromkeys(conditions))
+        self._known = frozenset(self._conditions)
+        self._make = make
+
+    def __getitem__(self, condition: Condition) -> Any:
+        if condition not in self._known:
+            raise KeyError(condition)
+        return self._make(condition)
+
+    def __contains__(self, condition: object) -> bool:
+        return condition in self._known
+
+    def __iter__(self) -> Iterator[Condition]:
+        return iter(self._conditions)
+
+    def __len__(self) -> int:
+        return len(self._conditions)

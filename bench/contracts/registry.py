@@ -16,12 +16,16 @@ from .errors import UsageError, suggestion
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered name: where it is defined and what it is, known without importing it."""
+    """A registered name: where it is defined and what it is, known without importing it.
+
+    Entries with a `group` stand apart: they are asked for by their own name or the group's, never by ``all``.
+    """
 
     name: str
     target: str
     summary: str
     origin: str
+    group: str = ""
 
 
 class Registry:
@@ -32,8 +36,8 @@ class Registry:
     kind
         ``model``, ``dataset``, ``split`` or ``metric``; also names the entry-point group ``pbench.<kind>s``.
     package
-        Package that holds the built-in catalogue ``CATALOGUE``: name to ``("module:attribute", summary)``, imported
-        on first use, or name to an object with a ``summary``.
+        Package that holds the built-in catalogue ``CATALOGUE``: name to ``("module:attribute", summary)`` or
+        ``("module:attribute", summary, group)``, imported on first use, or name to an object with a ``summary``.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -51,10 +55,11 @@ class Registry:
         """All entries by name: built-in first, then installed plugins, then files."""
         if self._entries is None:
             self._entries = {}
-            catalogue = importlib.import_module(self.package).CATALOGUE
+            catalogue: dict[str, Any] = importlib.import_module(self.package).CATALOGUE
             for name, value in catalogue.items():
                 if isinstance(value, tuple):
-                    self._add(Entry(name, f"{self.package}.{value[0]}", value[1], "built in"))
+                    target, summary, *group = value
+                    self._add(Entry(name, f"{self.package}.{target}", summary, "built in", *group))
                 else:
                     self._add(Entry(name, f"{self.package}:{name}", value.summary, "built in"))
                     self._objects[name] = value
@@ -86,6 +91,10 @@ class Registry:
 
     def names(self) -> list[str]:
         return list(self.entries())
+
+    def groups(self) -> dict[str, str]:
+        """Group of each entry that has one."""
+        return {name: entry.group for name, entry in self.entries().items() if entry.group}
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries()

@@ -115,6 +115,8 @@ class TrainingData:
         Declared side information by name, mostly `FeatureTable`, as the model's `Capabilities.resources` asked.
     load_cells
         Returns the training cells (validation cells for ``"validation"``), read on first use.
+    load_controls
+        Returns the (m, G) CSR control cells of a context on the scale of the profiles; None where no cells are stored.
     """
 
     genes: Array
@@ -124,6 +126,7 @@ class TrainingData:
     scale: str = "log1p_1e4"
     resources: Mapping[str, Any] = field(default_factory=dict)
     load_cells: Callable[[str], Cells] | None = None
+    load_controls: Callable[[str | None], csr_matrix] | None = None
 
     @cached_property
     def cells(self) -> Cells:

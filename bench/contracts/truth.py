@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .cell_truth import CellTruth
 from .condition import Condition
 from .training import Profiles
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,17 @@ class Truth:
     noise_free
         (n, G) profile without sampling noise, for simulated screens.
     load_cells
-        Returns the test cells of a condition, for reference rows that sample.
+        Returns the test cells of a condition, on the scale of the profiles, or with a number 0 or 1 those of one of the
+        `halves`; for reference rows.
+    single_shifts
+        For each condition of two targets or more, (k, G) true changes against control of its singles in the order of
+        its targets, at the same context, time and doses, whatever role the split gave them; None where one was not
+        measured, and for singles.
+    training
+        Profiles of the training conditions.
+    cells, half_cells
+        What single cells say, of all test cells and of their second halves; None where the run asked for no metric
+        that reads cells.
     """
 
     genes: Array
@@ -57,7 +70,12 @@ class Truth:
     halves: tuple[Profiles, Profiles]
     subgroups: tuple[dict[str, str], ...] = ()
     noise_free: Array | None = None
-    load_cells: Callable[[Condition], csr_matrix] | None = None
+    load_cells: Callable[..., csr_matrix] | None = None
+    single_shifts: tuple[Array | None, ...] = ()
+    training: Profiles | None = None
+    cells: CellTruth | None = None
+    half_cells: CellTruth | None = None
+    _memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -65,4 +83,16 @@ class Truth:
 
     def against(self, which: str) -> Truth:
         """This truth, or with ``"half"`` the one that a row made from the first halves is scored against."""
-        return self if which == "all" else replace(self, profiles=self.halves[1])
+        return self if which == "all" else replace(self, profiles=self.halves[1], cells=self.half_cells, _memory={})
+
+    @cached_property
+    def control_rows(self) -> Array:
+        """(n,) row of each condition's context in `controls`."""
+        rows = [self.controls.row(c.control()) for c in self.conditions]
+        return np.array([-1 if r is None else r for r in rows], dtype=np.int64)
+
+    def once(self, function: Callable[[Truth], T]) -> T:
+        """``function(self)``, computed on the first call: what several metrics derive from the truth is derived once."""
+        if function not in self._memory:
+            self._memory[function] = function(self)
+        return self._memory[function]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..contracts.model import Capabilities, ReferenceRow
 from ..contracts.prediction import Prediction
 from ..contracts.training import Profiles, TrainingData
 from ..contracts.truth import Truth
+from .spread import predicted_cells, predicted_variance
 
 Array = np.ndarray[Any, Any]
 SCALES = ("log1p_1e4", "raw", "delta", "counts")
@@ -34,16 +35,30 @@ class Answer:
         (n,) reason why a row is absent; an empty string where it is there.
     seconds
         Wall time of ``fit`` and ``predict``.
+    variance
+        (n, G) float32 predicted variance over cells, NaN where a row has none; None where the model gives none.
+    cells
+        Predicted cells by row; not archived.
+    has_cells
+        Whether the model gave cells; an answer from the archive remembers it and has them no more.
     """
 
     mean: Array
     fallback: Array
     absent: Array
     seconds: Mapping[str, float]
+    variance: Array | None = None
+    cells: Mapping[int, Any] = field(default_factory=dict)
+    has_cells: bool = False
 
 
-def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int) -> Answer:
+def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool = True) -> Answer:
     """Fit `model`, predict the test conditions that it can answer, and check what comes back.
+
+    Parameters
+    ----------
+    spread
+        Whether predicted cells, and variances that follow from them, are looked at.
 
     Raises
     ------
@@ -76,7 +91,9 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int) -> Answer:
             out[i], fallbacks[i] = mean[row_of[condition]], fallback[row_of[condition]]
         else:
             absent[i] = refused[condition] or str(prediction.absent[condition]) or "the model gave no reason"
-    return Answer(out, fallbacks, absent, seconds)
+    cells = predicted_cells(prediction, asked, data.genes) if spread else {}
+    variance = predicted_variance(prediction, asked, data.genes, cells)
+    return Answer(out, fallbacks, absent, seconds, variance, cells, has_cells=bool(prediction.cells))
 
 
 def checked(prediction: Prediction, queries: Sequence[Condition], genes: Array, controls: Profiles) -> tuple[Array, Array]:

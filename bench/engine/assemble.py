@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from ..contracts.cell_truth import CellTruth
 from ..contracts.condition import Condition, sort_key
 from ..contracts.errors import DataError
 from ..contracts.split import SplitManifest
 from ..contracts.training import Cells, Profiles, TrainingData
 from ..contracts.truth import Truth
+from .cell_truth import read_cell_truth, read_classes, write_cell_truth
 from .prepare import PreparedScreen
 from .statistics import GroupSums, welch_t
 
@@ -85,6 +88,7 @@ class Assembly:
             scale=self.screen.scale,
             resources=dict(resources),
             load_cells=self._load_cells if cells else None,
+            load_controls=self._control_cells if self.screen.has_cells else None,
         )
 
     def _load_cells(self, role: str) -> Cells:
@@ -101,19 +105,55 @@ class Assembly:
         rows = self._by_barcode(keep)
         return Cells(self.screen.cells(rows), code[rows], wanted, self.screen.scale)
 
-    def _test_cells(self, condition: Condition) -> sparse.csr_matrix:
-        keep = self.screen.codes == self._position[condition]
-        if self.by_cell:
-            keep &= np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
+    def _control_cells(self, context: str | None) -> sparse.csr_matrix:
+        return self.screen.condition_cells(Condition(context=context))
+
+    @cached_property
+    def _held_out(self) -> Array:
+        """(N,) bool: cells of test conditions that are not in training."""
+        test = np.zeros(len(self.screen.conditions), dtype=bool)
+        test[[self._position[c] for c in self._role("test")]] = True
+        held_out = test[self.screen.codes]
+        return held_out & np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells)) if self.by_cell else held_out
+
+    def _test_cells(self, condition: Condition, half: int | None = None) -> sparse.csr_matrix:
+        keep = (self.screen.codes == self._position[condition]) & self._held_out
+        if half is not None:
+            keep &= self.screen.halves == half
         return self.screen.cells(self._by_barcode(keep), profile_scale=True)
+
+    def write_cell_truth(self, folder: Path) -> None:
+        """Work out what `truth` reads from `folder`."""
+        trained = np.zeros(len(self.screen.conditions), dtype=bool)
+        trained[[self._position[c] for c in self.screen.conditions if c.is_control or c in set(self.train_conditions)]] = True
+        train = trained[self.screen.codes] & ~self._held_out
+        write_cell_truth(folder, self.screen, self._role("test"), self._held_out, train, self._interaction_classes())
+
+    def _interaction_classes(self) -> list[str]:
+        """Class of the genetic interaction of each scored double, empty for others and where its singles were not measured."""
+        from ..kernels.interaction import interaction_class, interaction_scores
+
+        conditions = self._role("test")
+        profiles, controls = self._pool(conditions, side="test"), self.controls
+        shifts = profiles.mean - controls.control_mean(conditions)
+        return [
+            interaction_class(interaction_scores(own[0], own[1], shift)) if own is not None and len(own) == 2 else ""
+            for own, shift in zip(self._single_shifts(conditions, controls), shifts, strict=True)
+        ]
 
     def _by_barcode(self, keep: Array) -> Array:
         """Rows of the cells that `keep` marks, in an order that does not depend on the file."""
         rows = np.flatnonzero(keep)
         return rows[np.argsort(self.screen.barcodes[rows], kind="stable")]
 
-    def truth(self) -> Truth:
-        """Statistics of the scored test conditions."""
+    def truth(self, cell_truth: Path | None = None) -> Truth:
+        """Statistics of the scored test conditions.
+
+        Parameters
+        ----------
+        cell_truth
+            Folder that `write_cell_truth` has filled, for metrics that read cells.
+        """
         conditions = self._role("test")
         profiles = self._pool(conditions, side="test")
         controls = self.controls
@@ -122,6 +162,12 @@ class Assembly:
         index = {g: i for i, g in enumerate(genes)}
         targets = tuple(tuple(index[t] for t in c.targets if t in index) for c in conditions)
         noise_free = self.screen.noise_free
+        singles = self._single_shifts(conditions, controls)
+        both: tuple[CellTruth | None, CellTruth | None] = (None, None)
+        classes = [""] * len(conditions)
+        if cell_truth is not None:
+            both = read_cell_truth(cell_truth, self.screen, controls.conditions)
+            classes = read_classes(cell_truth)
         return Truth(
             genes=genes,
             profiles=profiles,
@@ -130,11 +176,29 @@ class Assembly:
             de_order=de_order(profiles, controls, control_of, targets),
             target_genes=targets,
             halves=(self._pool(conditions, side="test", half=0), self._pool(conditions, side="test", half=1)),
-            subgroups=tuple(dict(self.manifest.subgroups.get(c, {})) for c in conditions),
+            subgroups=tuple(
+                dict(self.manifest.subgroups.get(c, {})) | ({"gi_class": classes[i]} if classes[i] else {})
+                for i, c in enumerate(conditions)
+            ),
             noise_free=np.stack([noise_free[c] for c in conditions])
             if conditions and all(c in noise_free for c in conditions)
             else None,
             load_cells=self._test_cells if self.screen.has_cells else None,
+            single_shifts=singles,
+            training=self._pool(self.train_conditions, side="train"),
+            cells=both[0],
+            half_cells=both[1],
+        )
+
+    def _single_shifts(self, conditions: tuple[Condition, ...], controls: Profiles) -> tuple[Array | None, ...]:
+        """Of each combination the (k, G) changes of its singles, over all their cells whatever role the split gave them."""
+        wanted = [[c.single(t) for t in c.targets] if len(c.targets) > 1 else [] for c in conditions]
+        known = sorted({s for singles in wanted for s in singles if s in self._position}, key=sort_key)
+        pooled = self.screen.sums.pool([[2 * self._position[c], 2 * self._position[c] + 1] for c in known], tuple(known))
+        shifts = pooled.mean - controls.control_mean(known)
+        return tuple(
+            shifts[[known.index(s) for s in singles]] if singles and all(s in pooled for s in singles) else None
+            for singles in wanted
         )
 
     def _references(self, conditions: tuple[Condition, ...], controls: Profiles) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -42,3 +43,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with an empty folder beside `folder` and rename it: a folder of that name is whole.
+
+    Raises
+    ------
+    PbenchError
+        If the disk is full or the folder cannot be written.
+    """
+    building = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        building.mkdir(parents=True)
+        write(building)
+        building.rename(folder)
+    except OSError as error:
+        # Another run has built the same meanwhile, and its result is as good.
+        if not folder.exists():
+            raise PbenchError(
+                f"cannot write {folder}: {error.strerror or error}. Free some space or set PBENCH_CACHE."
+            ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -29,9 +29,18 @@ class Request:
         return f"{self.name}[{shown}]" if shown else self.name
 
 
-def parse_requests(text: str | Iterable[str], known: Sequence[str], *, kind: str) -> list[Request]:
-    """Requests in a comma list with globs, ``all`` and bracketed parameters.
+def parse_requests(
+    text: str | Iterable[str], known: Sequence[str], *, kind: str, groups: Mapping[str, str] | None = None
+) -> list[Request]:
+    """Requests in a comma list with globs, ``all``, names of groups and bracketed parameters.
 
+    Parameters
+    ----------
+    groups
+        Group of those names that have one: ``all`` and globs leave them out, the name of the group stands for them.
+
+    Examples
+    --------
     >>> [str(r) for r in parse_requests("add*,knn[k=3]", ["additive", "knn"], kind="model")]
     ['additive', 'knn[k=3]']
 
@@ -41,6 +50,7 @@ def parse_requests(text: str | Iterable[str], known: Sequence[str], *, kind: str
         If a name matches nothing or the brackets are off.
     """
     text = text if isinstance(text, str) else ",".join(text)
+    groups = groups or {}
     found: list[Request] = []
     for part in re.split(r",(?![^\[]*\])", text):
         part = part.strip()
@@ -51,9 +61,13 @@ def parse_requests(text: str | Iterable[str], known: Sequence[str], *, kind: str
             raise UsageError(f"'{part}' is not of the form name[parameter=value,...].")
         name, inside = match[1].strip(), match[2]
         params = dict(_parameter(item, part) for item in (inside or "").split(",") if item.strip())
-        names = (
-            list(known) if name == "all" else [n for n in known if fnmatchcase(n, name)] if "*" in name or "?" in name else [name]
-        )
+        if name in groups.values() and name not in known:
+            names = [n for n in known if groups.get(n) == name]
+        elif name == "all" or "*" in name or "?" in name:
+            pattern = "*" if name == "all" else name
+            names = [n for n in known if fnmatchcase(n, pattern) and (n not in groups or pattern.startswith(groups[n]))]
+        else:
+            names = [name]
         if not names or (names == [name] and name not in known):
             raise UsageError(f"there is no {kind} '{name}'. {suggestion(name, known)} Type: pbench list {kind}s")
         found += [Request(n, params) for n in names]
@@ -128,6 +142,7 @@ class PlannedModel:
     presets: Sequence[str]
     capabilities: Capabilities
     environment: Mapping[str, str]
+    group: str = ""
 
     @classmethod
     def from_request(cls, request: Request, *, preset: str) -> PlannedModel:
@@ -165,6 +180,7 @@ class PlannedModel:
             reference_row=issubclass(model_class, ReferenceRow),
             capabilities=capabilities,
             environment=environment(capabilities.packages),
+            group=registry.models.entry(request.name).group,
         )
 
     def seeds(self, asked: Sequence[int]) -> Sequence[int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +17,7 @@ from ..contracts.identity import content_id
 from ..contracts.resource import FeatureTable
 from ..contracts.screen import Dataset, Screen
 from .fingerprint import code_id
-from .folders import cache_folder
+from .folders import cache_folder, write_folder
 from .statistics import GroupSums, group_sums, halves, on_profile_scale
 
 Array = np.ndarray[Any, Any]
@@ -74,17 +72,32 @@ class PreparedScreen:
         """Side information that came with the screen."""
         return load_table(self.folder / f"resource-{name}.npz") if name in self.meta["resources"] else None
 
-    def cells(self, rows: Array, *, profile_scale: bool = False) -> sparse.csr_matrix:
-        """(len(rows), G) float32 CSR of some cells, genes sorted; read from a memory map, so only these rows are copied."""
-        shape = (len(self.codes), len(self.genes))
+    @cached_property
+    def gene_order(self) -> Array:
+        """(G,) column of `matrix` of each gene."""
+        return self._load("gene_order")
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """(N, G) float32 CSR of all cells over memory maps, genes in the order of the file."""
         parts = tuple(
             np.load(self.cells_folder / f"{p}.npy", mmap_mode="r", allow_pickle=False) for p in ("data", "indices", "indptr")
         )
-        X = sparse.csr_matrix(parts, shape=shape, copy=False)
-        taken = X[rows][:, self._load("gene_order")]
+        return sparse.csr_matrix(parts, shape=(len(self.codes), len(self.genes)), copy=False)
+
+    def cells(self, rows: Array, *, profile_scale: bool = False) -> sparse.csr_matrix:
+        """(len(rows), G) float32 CSR of some cells, genes sorted; read from a memory map, so only these rows are copied."""
+        taken = self.matrix[rows]
+        if (np.diff(self.gene_order) != 1).any():
+            taken = taken[:, self.gene_order]
         if profile_scale:
             taken = on_profile_scale(taken, self.scale)
         return sparse.csr_matrix(taken, dtype=np.float32)
+
+    def condition_cells(self, condition: Condition) -> sparse.csr_matrix:
+        """Cells of a condition on the scale of the profiles, in the order of their barcodes."""
+        rows = np.flatnonzero(self.codes == self.conditions.index(condition))
+        return self.cells(rows[np.argsort(self.barcodes[rows], kind="stable")], profile_scale=True)
 
     @property
     def cells_folder(self) -> Path:
@@ -113,25 +126,10 @@ def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[],
     ready = PreparedScreen(folder)
     load = loaded or cache(dataset.load)
     if not folder.exists():
-        _build(folder, lambda target: _write(load(), target))
+        write_folder(folder, lambda target: _write(load(), target))
     if cells and not ready.has_cells:
-        _build(ready.cells_folder, lambda target: _write_cells(load(), target))
+        write_folder(ready.cells_folder, lambda target: _write_cells(load(), target))
     return ready
-
-
-def _build(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside `folder` and rename it: a folder of that name is whole."""
-    building = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.tmp")
-    building.mkdir(parents=True)
-    try:
-        write(building)
-        building.rename(folder)
-    except OSError:
-        # Another run has built the same meanwhile, and its result is as good.
-        if not folder.exists():
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _write_cells(screen: Screen, folder: Path) -> None:

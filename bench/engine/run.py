@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ..contracts import errors, registry
 from ..contracts.errors import DataError, PbenchError
+from ..contracts.metric import MetricInfo
 from ..contracts.split import SplitManifest
 from .audit import audit, to_dict
 from .execute import Outcome, execute
@@ -82,7 +83,7 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         raise errors.UsageError(f"--preset {matrix.preset}: no chosen model has it. {errors.suggestion(matrix.preset, presets)}")
     metrics = [registry.metrics.get(m) for m in matrix.metrics]
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
-    staged = _stage_all(matrix, models, reporter)
+    staged = _stage_all(matrix, models, metrics, reporter)
     jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
     found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := store.card(j.score_id)) and c["status"] == OK]
     have = {c["score_id"] for c in found}
@@ -119,13 +120,14 @@ def limit_threads(jobs: int) -> None:
         os.environ.setdefault(name, threads)
 
 
-def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], reporter: Reporter) -> list[Staged]:
+def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], metrics: Sequence[MetricInfo], reporter: Reporter) -> list[Staged]:
     # Reference rows sample test cells; every other model says whether it reads cells.
     cells = any(m.capabilities.needs_cells for m in models)
+    cell_truth = any({"cells", "truth_cells", "de"} & set(m.needs) for m in metrics)
     requests = []
     for dataset in matrix.datasets:
         reporter.phase(f"reading {dataset.name}")
-        requests.append(StageRequest(dataset, dataset.dataset().data_id(), matrix.splits, cells, matrix.plugins))
+        requests.append(StageRequest(dataset, dataset.dataset().data_id(), matrix.splits, cells, matrix.plugins, cell_truth))
     staged: dict[int, Staged] = {}
     outcomes = execute(
         stage,
@@ -194,6 +196,7 @@ def _plan(
                         screen=data.screen,
                         manifest=split.manifest,
                         cell_sums=split.cell_sums,
+                        cell_truth=split.cell_truth,
                         resources={name: source.path for name, source in sources.items()},
                         metrics=tuple(matrix.metrics),
                         store=matrix.out,

@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 
 def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dict[str, Values]:
     """Values of each metric by id. A metric that raises is undefined everywhere, with its error as the reason."""
-    comparison = Comparison(truth, answer.mean.astype(np.float64))
+    variance = None if answer.variance is None else answer.variance.astype(np.float64)
+    comparison = Comparison(truth, answer.mean.astype(np.float64), variance, answer.cells)
     out = {}
     for metric in metrics:
         n = 1 if metric.level == "dataset" else len(truth.conditions)
@@ -49,13 +50,11 @@ def rows(
     """
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in ("condition", "perturbation", "context", "dose", "time", "seen_k", "n_cells", "predicted", "fallback")
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in (*_DESCRIBED, "predicted", "fallback")}
     scores: dict[str, list[Any]] = {name: [] for name in ("metric", "version", "value", "reason")}
+    sizes = effect_sizes(truth)
     described = [
-        _describe(c, truth.subgroups[i], int(truth.profiles.n_cells[i]))
+        _describe(c, truth.subgroups[i], int(truth.profiles.n_cells[i]), float(sizes[i]))
         | {"predicted": not answer.absent[i], "fallback": bool(answer.fallback[i])}
         for i, c in enumerate(truth.conditions)
     ]
@@ -77,6 +76,8 @@ def rows(
         "dose": text,
         "time": real,
         "seen_k": text,
+        "gi_class": text,
+        "effect": real,
         "n_cells": pa.int64(),
         "predicted": pa.bool_(),
         "fallback": pa.bool_(),
@@ -88,7 +89,23 @@ def rows(
     return pa.table(table)
 
 
-def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int) -> dict[str, Any]:
+_DESCRIBED = ("condition", "perturbation", "context", "dose", "time", "seen_k", "gi_class", "effect", "n_cells")
+
+
+def effect_sizes(truth: Truth) -> Array:
+    """(n,) Euclidean length of the true change against control with the share of sampling noise taken out; 0 where that leaves none.
+
+    The square root of max(0, norm(x - c)^2 - sum over g of (var_x / n_x + var_c / n_c)), unbiased before the root.
+    """
+    rows, profiles, controls = truth.control_rows, truth.profiles, truth.controls
+    noise = (profiles.var.sum(axis=1, dtype=np.float64) / np.maximum(profiles.n_cells, 1)) + (
+        controls.var.sum(axis=1, dtype=np.float64) / np.maximum(controls.n_cells, 1)
+    )[rows]
+    squared = np.sum((profiles.mean.astype(np.float64) - controls.mean[rows]) ** 2, axis=1)
+    return np.sqrt(np.maximum(squared - noise, 0))
+
+
+def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int, effect: float) -> dict[str, Any]:
     return {
         "condition": condition.key,
         "perturbation": condition.label,
@@ -96,5 +113,7 @@ def _describe(condition: Condition, subgroups: Mapping[str, str], n_cells: int) 
         "dose": "+".join(f"{d:g}" for d in condition.doses) or None,
         "time": condition.time,
         "seen_k": subgroups.get("seen_k"),
+        "gi_class": subgroups.get("gi_class"),
+        "effect": effect,
         "n_cells": n_cells,
     }

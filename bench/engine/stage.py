@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..contracts.errors import DataError, UsageError, suggestion
 from ..contracts.identity import content_id
 from ..contracts.screen import Dataset, Screen, validate
 from ..contracts.split import SplitManifest
+from .assemble import Assembly
 from .audit import audit, to_dict
 from .fingerprint import code_id
 from .folders import write_atomically
@@ -40,22 +41,27 @@ class DatasetRequest:
 
 @dataclass(frozen=True)
 class StageRequest:
-    """One data set with the splits that are wanted of it; a split is a `Request` or the path of a manifest file."""
+    """One data set with the splits that are wanted of it; a split is a `Request` or the path of a manifest file.
+
+    `cells` stores the cells for models that read them, `cell_truth` works out what metrics of cells need.
+    """
 
     dataset: DatasetRequest
     data_id: str
     splits: Sequence[Request | Path]
     cells: bool
     plugins: Sequence[str] = ()
+    cell_truth: bool = False
 
 
 @dataclass(frozen=True)
 class StagedSplit:
-    """A manifest on disk with its audit, and the sums that a split by cells needs."""
+    """A manifest on disk with its audit, the sums that a split by cells needs, and the folder of its `CellTruth`."""
 
     manifest: Path
     cell_sums: Path | None
     audit: Mapping[str, Any]
+    cell_truth: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,22 @@ def stage(request: StageRequest) -> Staged:
     load_plugins(request.plugins)
     dataset = request.dataset.dataset()
     lazy = _Lazy(dataset)
-    prepared = prepare(dataset, data_id=request.data_id, cells=request.cells, loaded=lambda: lazy.screen)
+    cells = request.cells or request.cell_truth
+    prepared = prepare(dataset, data_id=request.data_id, cells=cells, loaded=lambda: lazy.screen)
     splits: list[StagedSplit] = []
     for wanted in request.splits or [Request(prepared.meta["card"]["default_split"])]:
         splits += _staged(wanted, prepared, request.data_id, lazy)
+    if request.cell_truth:
+        splits = [replace(split, cell_truth=_cell_truth(split, prepared)) for split in splits]
     return Staged(request.dataset.name, request.data_id, prepared.folder, splits)
+
+
+def _cell_truth(split: StagedSplit, prepared: PreparedScreen) -> Path:
+    """The folder of a split's `CellTruth`, filled where it is not there."""
+    folder = split.manifest.with_name(f"{split.manifest.stem}.cells-{code_id('pbench.bench.engine.cell_truth')[:16]}")
+    if not folder.exists():
+        Assembly(prepared, SplitManifest.load(split.manifest), split.cell_sums).write_cell_truth(folder)
+    return folder
 
 
 class _Lazy:

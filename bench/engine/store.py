@@ -116,17 +116,25 @@ class Store:
         return path
 
     def save_prediction(self, job_id: str, conditions: Iterable[Condition], genes: Any, answer: Answer) -> None:
-        """Archive predicted pseudobulks (float32), so that a new metric needs no new fit."""
+        """Archive predicted pseudobulks and variances (float32): a new metric of them needs no new fit. Cells are not kept."""
         facts = {
             "conditions": [c.to_dict() for c in conditions],
             "absent": [str(a) for a in answer.absent],
             "fallback": [bool(f) for f in answer.fallback],
             "seconds": dict(answer.seconds),
+            "has_cells": answer.has_cells,
         }
+        arrays: dict[str, Any] = {
+            "mean": answer.mean,
+            "genes": np.asarray(genes, dtype=str),
+            "facts": np.array(json.dumps(facts)),
+        }
+        if answer.variance is not None:
+            arrays["variance"] = answer.variance
 
         def save(path: Path) -> None:
             with open(path, "wb") as f:
-                np.savez_compressed(f, mean=answer.mean, genes=np.asarray(genes, dtype=str), facts=np.array(json.dumps(facts)))
+                np.savez_compressed(f, **arrays)
 
         write_atomically(self._path("predictions", job_id, ".npz"), save)
 
@@ -136,11 +144,19 @@ class Store:
             with np.load(self._path("predictions", job_id, ".npz"), allow_pickle=False) as f:
                 facts = json.loads(str(f["facts"]))
                 mean = f["mean"]
+                variance = f["variance"] if "variance" in f.files else None
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError):
             return None
         if [Condition.from_dict(c) for c in facts["conditions"]] != list(conditions):
             return None
-        return Answer(mean, np.array(facts["fallback"], dtype=bool), np.array(facts["absent"], dtype=object), facts["seconds"])
+        return Answer(
+            mean,
+            np.array(facts["fallback"], dtype=bool),
+            np.array(facts["absent"], dtype=object),
+            facts["seconds"],
+            variance,
+            has_cells=bool(facts.get("has_cells")),
+        )
 
     def save_manifest(self, manifest: SplitManifest) -> Path:
         path = self._path("manifests", manifest.id, ".json")

@@ -41,6 +41,7 @@ class Job:
     store: Path
     plugins: Sequence[str]
     audit: Mapping[str, Any]
+    cell_truth: Path | None = None
     refit: bool = False
 
 
@@ -51,18 +52,22 @@ def run_job(job: Job) -> dict[str, Any]:
     load_plugins(job.plugins)
     screen = PreparedScreen(job.screen)
     assembly = Assembly(screen, SplitManifest.load(job.manifest), job.cell_sums)
-    truth = assembly.truth()
+    truth = assembly.truth(job.cell_truth)
     store = Store(job.store)
+    metrics = [registry.metrics.get(name) for name in job.metrics]
+    spread = any({"cells", "variance"} & set(m.needs) for m in metrics)
     answer = None if job.refit else store.prediction(job.spec.id, truth.conditions)
+    if answer is not None and answer.has_cells and spread:
+        # Cells are not archived: metrics that read them need the model again.
+        answer = None
     rescored = answer is not None
     if answer is None:
         model = build(registry.models.get(job.model.name), dict(job.model.params), name=job.model.name)
         tables = {name: _resource(screen, name, path) for name, path in job.resources.items()}
         data = assembly.training(tables, cells=job.model.capabilities.needs_cells)
-        answer = ask(model, data, truth, seed=job.spec.derived_seed)
+        answer = ask(model, data, truth, seed=job.spec.derived_seed, spread=spread)
         store.save_prediction(job.spec.id, truth.conditions, screen.genes, answer)
     scored_against = getattr(registry.models.get(job.model.name), "scored_against", "all")
-    metrics = [registry.metrics.get(name) for name in job.metrics]
     against = truth.against(scored_against)
     before = time.perf_counter()
     values = evaluate(metrics, against, answer)
@@ -101,6 +106,7 @@ def base_card(job: Job, began: float) -> dict[str, Any]:
         "spec": asdict(job.spec),
         "model": job.model.label,
         "origin": job.model.origin,
+        "group": job.model.group,
         "reference_row": job.model.reference_row,
         "prior_knowledge": list(capabilities.prior_knowledge),
         "pretraining_overlap": capabilities.pretraining_overlap,

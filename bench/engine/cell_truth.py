@@ -1,0 +1,168 @@
+"""What the cells of a split's test conditions say, worked out once and read by the jobs of all models and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contracts.cell_truth import CellTruth, embed
+from ..contracts.condition import Condition
+from .folders import write_folder
+from .prepare import PreparedScreen
+from .statistics import on_profile_scale
+
+Array = np.ndarray[Any, Any]
+
+COMPONENTS = 50
+#: Training cells that the components are fitted on, and test cells that the bandwidth is taken from.
+FIT_CELLS, BANDWIDTH_CELLS = 5000, 2000
+SIDES = ("all", "half")
+
+
+def write_cell_truth(
+    folder: Path, screen: PreparedScreen, conditions: tuple[Condition, ...], test: Array, train: Array, classes: list[str]
+) -> None:
+    """Write `CellTruth` files for all test cells and for the second halves of each condition.
+
+    Parameters
+    ----------
+    conditions
+        The scored test conditions, sorted.
+    test, train
+        (N,) bool over the cells of the screen: cells of the truth, and training cells with controls.
+    classes
+        Class of each condition's genetic interaction, kept beside because it is as costly.
+    """
+    from ..kernels.pairwise import median_distance
+
+    mean, components = principal_components(screen, train)
+    position = {c: i for i, c in enumerate(screen.conditions)}
+    number = np.full(len(screen.conditions), -1)
+    number[[position[c] for c in conditions]] = np.arange(len(conditions))
+    group = np.where(test, number[screen.codes], -1)
+    rows = np.flatnonzero(group >= 0)
+    rows = rows[np.lexsort((screen.barcodes[rows], group[rows]))]
+    coordinates = np.concatenate(
+        [embed(screen.cells(rows[i : i + 4096], profile_scale=True), mean, components) for i in range(0, max(1, len(rows)), 4096)]
+    )
+    chosen = np.sort(_fewest(screen.barcodes[rows], BANDWIDTH_CELLS, salt="bandwidth"))
+    bandwidth = median_distance(coordinates[chosen]) if len(chosen) > 1 else float("nan")
+    files = {
+        "rows": rows,
+        "counts": np.bincount(group[rows], minlength=len(conditions)),
+        "in_half": screen.halves[rows] == 1,
+        "coordinates": coordinates,
+        "pca_mean": mean,
+        "pca_components": components,
+        "bandwidth": np.array(bandwidth),
+        "gi_class": np.array(classes, dtype=str),
+    }
+    for side, keep in (("all", np.ones(len(group), dtype=bool)), ("half", screen.halves == 1)):
+        files[f"p_{side}"], files[f"auc_{side}"] = _tests_against_control(screen, conditions, np.where(keep, group, -1))
+
+    def save(building: Path) -> None:
+        for name, value in files.items():
+            np.save(building / f"{name}.npy", value, allow_pickle=False)
+
+    write_folder(folder, save)
+
+
+def _tests_against_control(screen: PreparedScreen, conditions: tuple[Condition, ...], group: Array) -> tuple[Array, Array]:
+    """Mann-Whitney p and probability of superiority, each (n, G), of `group` (-1: not in it) against control cells."""
+    from ..kernels.rank_sum import rank_sum
+
+    position = {c: i for i, c in enumerate(screen.conditions)}
+    controls = [c for c in screen.conditions if c.is_control]
+    row = {c: len(conditions) + i for i, c in enumerate(controls)}
+    codes = group.copy()
+    for control, number in row.items():
+        codes[screen.codes == position[control]] = number
+    against = np.array([row[c.control()] for c in conditions] + list(row.values()), dtype=np.int64)
+    transform = partial(on_profile_scale, scale=screen.scale) if screen.scale == "counts" else None
+    found = rank_sum(screen.matrix, codes, len(conditions) + len(controls), against, transform=transform)
+    order = screen.gene_order
+    return found.p[: len(conditions)][:, order], found.auc[: len(conditions)][:, order]
+
+
+def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, Array]:
+    """Mean (G,) and components (d, G), float32, of at most `FIT_CELLS` training cells chosen by hashed barcode.
+
+    Exact where the smaller side of the matrix is at most 600, else by randomised subspace iteration with a fixed seed. The
+    sign of each component makes its largest loading positive.
+
+    References
+    ----------
+    Halko, Martinsson and Tropp, SIAM Review 53 (2011).
+    """
+    candidates = np.flatnonzero(train)
+    rows = candidates[_fewest(screen.barcodes[candidates], FIT_CELLS, salt="components")]
+    rows = rows[np.argsort(screen.barcodes[rows], kind="stable")]
+    X = screen.cells(rows, profile_scale=True).toarray().astype(np.float64)
+    mean = X.mean(axis=0) if len(X) else np.zeros(X.shape[1])
+    X -= mean
+    k = min(COMPONENTS, *X.shape)
+    if min(X.shape) <= 600:
+        components = np.linalg.svd(X, full_matrices=False)[2][:k]
+    else:
+        from sklearn.utils.extmath import randomized_svd
+
+        components = randomized_svd(X, k, n_iter=4, random_state=0)[2]  # pyright: ignore[reportArgumentType]
+    largest = np.abs(components).argmax(axis=1)
+    components = components * np.sign(components[np.arange(k), largest])[:, None]
+    return mean.astype(np.float32), components.astype(np.float32)
+
+
+def _fewest(barcodes: Array, n: int, *, salt: str) -> Array:
+    """Positions of the `n` barcodes with the smallest salted hash: a random sample that does not depend on their order."""
+    if len(barcodes) <= n:
+        return np.arange(len(barcodes))
+    digest = [hashlib.sha256(f"{salt}\0{b}".encode()).digest() for b in barcodes.tolist()]
+    return np.array(sorted(range(len(digest)), key=digest.__getitem__)[:n], dtype=np.int64)
+
+
+def read_classes(folder: Path) -> list[str]:
+    """The classes that `write_cell_truth` was given."""
+    return np.load(folder / "gi_class.npy", allow_pickle=False).tolist()
+
+
+def read_cell_truth(folder: Path, screen: PreparedScreen, contexts: tuple[Condition, ...]) -> tuple[CellTruth, CellTruth]:
+    """The two sides that `write_cell_truth` wrote: all test cells, and second halves.
+
+    Parameters
+    ----------
+    contexts
+        Control conditions in the order of the rows of ``Truth.controls``.
+    """
+    stored = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
+    in_half = np.asarray(stored["in_half"])
+    both = (_side(stored, side, None if side == "all" else in_half, screen, contexts) for side in SIDES)
+    return tuple(both)  # type: ignore[return-value]
+
+
+def _side(
+    stored: dict[str, Any], side: str, keep: Array | None, screen: PreparedScreen, contexts: tuple[Condition, ...]
+) -> CellTruth:
+    ends = np.cumsum(stored["counts"])
+
+    def members(i: int) -> Array:
+        """Positions among the stored rows of the cells of condition i."""
+        own = np.arange(ends[i] - stored["counts"][i], ends[i])
+        return own if keep is None else own[keep[own]]
+
+    def controls(row: int) -> Any:
+        return screen.condition_cells(contexts[row])
+
+    return CellTruth(
+        load=lambda i: screen.cells(np.asarray(stored["rows"][members(i)]), profile_scale=True),
+        load_controls=controls,
+        p=np.asarray(stored[f"p_{side}"]),
+        auc=np.asarray(stored[f"auc_{side}"]),
+        pca_mean=np.asarray(stored["pca_mean"]),
+        pca_components=np.asarray(stored["pca_components"]),
+        bandwidth=float(stored["bandwidth"]),
+        coordinates=lambda i: np.asarray(stored["coordinates"][members(i)]),
+    )
