@@ -19,9 +19,15 @@ from .options import dataset_requests, file_options, json_option, load_plugins, 
 
 @click.command("list", short_help="List models, data sets, splits and metrics.")
 @click.argument("kind", required=False)
+@click.option(
+    "--write",
+    "target",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For metrics: write a page for each family, with formulas and pitfalls, into this folder.",
+)
 @plugin_option
 @json_option
-def list_(kind: str | None, plugins: tuple[str, ...], as_json: bool) -> int:
+def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_json: bool) -> int:
     """List what is registered, with its origin, and plugins that are broken.
 
     \b
@@ -29,6 +35,7 @@ def list_(kind: str | None, plugins: tuple[str, ...], as_json: bool) -> int:
       pbench list
       pbench list models
       pbench list metrics --json
+      pbench list metrics --write docs/metrics
     """
     load_plugins(plugins)
     kinds = list(registry.REGISTRIES)
@@ -37,6 +44,8 @@ def list_(kind: str | None, plugins: tuple[str, ...], as_json: bool) -> int:
         if kind not in kinds:
             raise UsageError(f"there is no list of '{kind}'. {suggestion(kind, kinds)}")
         kinds = [kind]
+    if target is not None:
+        return _write_pages(kind, target)
     found = {k: [asdict(e) for e in registry.REGISTRIES[k].entries().values()] for k in kinds}
     broken = {k: registry.REGISTRIES[k].broken for k in kinds if registry.REGISTRIES[k].broken}
     if as_json:
@@ -44,10 +53,25 @@ def list_(kind: str | None, plugins: tuple[str, ...], as_json: bool) -> int:
         return 0
     for k in kinds:
         click.echo(f"{k}\n")
-        rows = [[e["name"], _short(e["summary"]), e["origin"]] for e in found[k]]
+        rows = [
+            [e["name"], _short(e["summary"]), e["origin"] + (f", group {e['group']}" if e["group"] else "")] for e in found[k]
+        ]
         click.echo(tabulate(rows, ["name", "what it is", "origin"], disable_numparse=True) + "\n")
         for name, reason in broken.get(k, {}).items():
             click.echo(f"broken: {name}: {reason}")
+    return 0
+
+
+def _write_pages(kind: str | None, target: Path) -> int:
+    from ...metrics import FAMILIES, PROFILES
+    from .catalogue import pages
+
+    if kind != "metrics":
+        raise UsageError("--write writes the pages of metrics. Type: pbench list metrics --write DIR")
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in pages(FAMILIES, PROFILES).items():
+        (target / name).write_text(text)
+        click.echo(target / name)
     return 0
 
 

@@ -32,8 +32,9 @@ class Values:
     """A value for each condition; NaN is undefined and `reasons` says why (an empty string elsewhere).
 
     Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``, ``too_few_cells``,
-    ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``single_class``, ``no_cells`` and
-    ``no_variance`` (the model gives none), ``no_truth_cells``, ``absent`` and what a model or the split gave as a reason.
+    ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``none_called``, ``single_class``,
+    ``no_cells`` and ``no_variance`` (the model gives none), ``no_truth_cells``, ``no_controls``, ``not_a_double``,
+    ``no_singles``, ``absent`` and what a model or the split gave as a reason.
     """
 
     value: Array
@@ -67,7 +68,7 @@ class Comparison:
     predicted: Array
     variance: Array | None = None
     cells: Mapping[int, Any] = field(default_factory=dict)
-    _memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, function: Callable[[Comparison], T]) -> T:
         """``function(self)``, computed on the first call: what several metrics need is computed once for all of them."""

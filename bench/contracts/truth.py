@@ -75,7 +75,7 @@ class Truth:
     training: Profiles | None = None
     cells: CellTruth | None = None
     half_cells: CellTruth | None = None
-    _memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -83,7 +83,7 @@ class Truth:
 
     def against(self, which: str) -> Truth:
         """This truth, or with ``"half"`` the one that a row made from the first halves is scored against."""
-        return self if which == "all" else replace(self, profiles=self.halves[1], cells=self.half_cells, _memory={})
+        return self if which == "all" else replace(self, profiles=self.halves[1], cells=self.half_cells)
 
     @cached_property
     def control_rows(self) -> Array:

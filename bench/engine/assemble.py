@@ -131,15 +131,20 @@ class Assembly:
 
     def _interaction_classes(self) -> list[str]:
         """Class of the genetic interaction of each scored double, empty for others and where its singles were not measured."""
-        from ..kernels.interaction import interaction_class, interaction_scores
+        from ..kernels.interaction import expressed_genes, interaction_class, interaction_scores
 
         conditions = self._role("test")
-        profiles, controls = self._pool(conditions, side="test"), self.controls
-        shifts = profiles.mean - controls.control_mean(conditions)
-        return [
-            interaction_class(interaction_scores(own[0], own[1], shift)) if own is not None and len(own) == 2 else ""
-            for own, shift in zip(self._single_shifts(conditions, controls), shifts, strict=True)
-        ]
+        control = self.controls.control_mean(conditions)
+        shifts = self._pool(conditions, side="test").mean - control
+        index = {g: i for i, g in enumerate(self.screen.genes)}
+        classes = []
+        for i, (condition, own) in enumerate(zip(conditions, self._single_shifts(conditions, self.controls), strict=True)):
+            if own is None or len(own) != 2:
+                classes.append("")
+                continue
+            genes = expressed_genes(control[i], tuple(index[t] for t in condition.targets if t in index))
+            classes.append(interaction_class(interaction_scores(own[0][genes], own[1][genes], shifts[i][genes])))
+        return classes
 
     def _by_barcode(self, keep: Array) -> Array:
         """Rows of the cells that `keep` marks, in an order that does not depend on the file."""

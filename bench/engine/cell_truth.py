@@ -20,6 +20,8 @@ Array = np.ndarray[Any, Any]
 COMPONENTS = 50
 #: Training cells that the components are fitted on, and test cells that the bandwidth is taken from.
 FIT_CELLS, BANDWIDTH_CELLS = 5000, 2000
+#: Smaller side of a matrix up to which its components are exact.
+EXACT = 600
 SIDES = ("all", "half")
 
 
@@ -91,7 +93,7 @@ def _tests_against_control(screen: PreparedScreen, conditions: tuple[Condition, 
 def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, Array]:
     """Mean (G,) and components (d, G), float32, of at most `FIT_CELLS` training cells chosen by hashed barcode.
 
-    Exact where the smaller side of the matrix is at most 600, else by randomised subspace iteration with a fixed seed. The
+    Exact where the smaller side of the matrix is at most `EXACT`, else by randomised subspace iteration with a fixed seed. The
     sign of each component makes its largest loading positive.
 
     References
@@ -105,7 +107,7 @@ def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, A
     mean = X.mean(axis=0) if len(X) else np.zeros(X.shape[1])
     X -= mean
     k = min(COMPONENTS, *X.shape)
-    if min(X.shape) <= 600:
+    if min(X.shape) <= EXACT:
         components = np.linalg.svd(X, full_matrices=False)[2][:k]
     else:
         from sklearn.utils.extmath import randomized_svd

@@ -1,0 +1,157 @@
+"""Which genes are differentially expressed: according to the truth, and according to a prediction.
+
+All calls are per condition at a false discovery rate of 0.05 (Benjamini and Hochberg) over the genes that the condition does
+not target. Changes are differences of mean log1p (natural logarithm) against the control of the context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..bench.contracts.identity import derived_seed
+from ..bench.contracts.metric import Comparison
+from ..bench.contracts.truth import Truth
+from .change import ROUNDING, change
+
+Array = np.ndarray[Any, Any]
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class CellCalls:
+    """What the predicted cells of n conditions say.
+
+    Parameters
+    ----------
+    significant
+        (n, G) bool.
+    evidence
+        (n, G) float64 -log10 of the p-value before adjustment, 0 for a gene that could not be tested; p-values that
+        underflow are followed by the distance of U / (n m) from one half.
+    reason
+        (n,) why there are no calls: ``no_cells``, ``no_controls``, ``zero_variance``, or empty.
+    """
+
+    significant: Array
+    evidence: Array
+    reason: Array
+
+
+def untargeted(truth: Truth) -> Array:
+    """(n, G) bool: genes that the condition does not target."""
+    out = np.ones((len(truth.conditions), len(truth.genes)), dtype=bool)
+    for row, targets in zip(out, truth.target_genes, strict=True):
+        row[list(targets)] = False
+    return out
+
+
+def significant(p: Array, genes: Array) -> Array:
+    """(n, G) bool: adjusted p below 0.05 among `genes`; NaN is not tested."""
+    from ..bench.kernels.p_values import benjamini_hochberg
+
+    return benjamini_hochberg(np.where(genes, p, np.nan), axis=1) < ALPHA
+
+
+def true_by_mann_whitney(truth: Truth) -> Array:
+    """(n, G) bool: significant Mann-Whitney test of the truth's cells against control cells."""
+    assert truth.cells is not None, "a metric that needs 'de' is not called without"
+    return significant(truth.cells.p, truth.once(untargeted))
+
+
+def true_by_welch(truth: Truth) -> Array:
+    """(n, G) bool: significant Welch test of the truth's profile against that of the controls."""
+    from ..bench.kernels.p_values import welch
+
+    a, b, rows = truth.profiles, truth.controls, truth.control_rows
+    _, p = welch(a.mean, a.var, a.n_cells[:, None], b.mean[rows], b.var[rows], b.n_cells[rows, None])
+    p[rows < 0] = np.nan
+    return significant(p, truth.once(untargeted))
+
+
+def control_sd(truth: Truth) -> Array:
+    """(n, G) standard deviation over control cells; where it is 0, the smallest of the context that is not, or 1.
+
+    A gene that no control expresses then counts as the least variable one, and its changes still have an order.
+    """
+    sd = np.sqrt(truth.controls.var.astype(np.float64))
+    for row in sd:
+        row[row == 0] = row[row > 0].min() if (row > 0).any() else 1.0
+    return sd[truth.control_rows]
+
+
+def true_change(truth: Truth) -> Array:
+    """(n, G) true change against control, zero where it is rounding."""
+    return change(truth.profiles.mean.astype(np.float64), truth.references["ctrl"])
+
+
+def predicted_change(comparison: Comparison) -> Array:
+    """(n, G) predicted change against the true control, zero where it is rounding; NaN rows where the model is absent."""
+    return change(comparison.predicted.astype(np.float64), comparison.reference("ctrl"))
+
+
+def predicted_by_cells(comparison: Comparison) -> CellCalls:
+    """Mann-Whitney tests of the predicted cells against the *true* controls.
+
+    At most as many cells are tested as the truth has, chosen by their content (`representative`), so that a model gains
+    nothing from more or repeated cells. A gene without variance over the predicted cells counts as tested and not
+    significant, unless all of the truth's cells have that same value; a condition without variance in any gene is
+    undefined.
+    """
+    from ..bench.kernels.control_ranks import ControlRanks
+    from ..bench.kernels.extremes import extremes
+
+    truth = comparison.truth
+    assert truth.cells is not None, "a metric that needs 'de' is not called without"
+    shape = len(truth.conditions), len(truth.genes)
+    p, auc = np.full(shape, np.nan), np.full(shape, np.nan)
+    reason = np.full(shape[0], "", dtype=object)
+    reason[truth.control_rows < 0] = "no_controls"
+    reason[[i not in comparison.cells or comparison.cells[i].shape[0] == 0 for i in range(shape[0])]] = "no_cells"
+    genes = truth.once(untargeted)
+    # Context by context, so that the sorted controls of one are held at a time.
+    for context in np.unique(truth.control_rows[reason == ""]):
+        rows = np.flatnonzero((truth.control_rows == context) & (reason == "")).tolist()
+        controls = ControlRanks(truth.cells.load_controls(int(context)))
+        for i in rows:
+            cells = representative(comparison.cells[i], truth, i)
+            low, high = extremes(cells)
+            constant = low == high
+            if constant[genes[i]].all():
+                reason[i] = "zero_variance"
+                continue
+            auc[i], p[i] = controls.test(cells)
+            mean = truth.profiles.mean[i]
+            right = (truth.profiles.var[i] == 0) & (np.abs(low - mean) <= ROUNDING * np.abs(mean))
+            p[i, constant & ~right] = 1.0
+    with np.errstate(divide="ignore"):
+        evidence = np.where(p > 0, -np.log10(p), np.where(p == 0, 400.0 + np.abs(auc - 0.5), 0.0))
+    return CellCalls(significant(p, genes), evidence, reason)
+
+
+def representative(cells: Any, truth: Truth, i: int) -> Any:
+    """At most as many of a condition's predicted cells as the truth has, as float32.
+
+    Cells are taken in the order of a hash of their content with a seed of the condition, each different cell before the
+    second copy of any, and no more copies than the truth's own cells hold.
+    """
+    from ..bench.kernels.row_keys import first_occurrences_first, row_keys
+
+    assert truth.cells is not None
+    cells = cells.astype(np.float32, copy=False)
+    seed = np.uint64(derived_seed("de-cells", truth.conditions[i].key))
+    keys = truth.once(_gene_keys) ^ seed
+    order, different = first_occurrences_first(row_keys(cells, keys))
+    n = int(truth.profiles.n_cells[i])
+    if different < min(n, len(order)):
+        own = row_keys(truth.cells.load(i), keys)
+        n = min(n, different + len(own) - len(np.unique(own)))
+    return cells if n >= len(order) else cells[np.sort(order[:n])]
+
+
+def _gene_keys(truth: Truth) -> Array:
+    seeds = [derived_seed("de-cells", str(gene)) for gene in truth.genes]
+    return np.array(seeds, dtype=np.uint64) << np.uint64(32)
