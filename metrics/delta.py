@@ -263,6 +263,8 @@ _HEADLINE = ("pearson_delta@all~ctrl", "pearson_delta@de20~pert", "magnitude_rat
 def _caveats(name: str, genes: str, reference: str) -> str:
     """Three sentences at most: of the statistic, and of its reference where that can mislead."""
     said = _FAMILIES[name].caveats
+    if (name, reference) == ("r2_delta", "pert"):
+        return f"{said} The train mean has no change here and scores 0 or less."
     if name in _SHARED:
         return f"{said} {_REFERENCE_CAVEAT[reference]}"
     return f"{said} {GENES_CAVEAT[genes]}" if genes != "all" else said

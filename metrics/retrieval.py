@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 DISTANCES = ("cosine", "l2", "l1")
 # Distances that are in memory at a time: 64 MB, beside two temporaries of the same size.
-_DISTANCES = 2**23
+_BLOCK_DISTANCES = 2**23
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Standings:
         of_true, of_guess = own[has_truth], own[has_guess]
         mine_of_true[of_true] = mine_of_guess[of_guess] = paired_distances(true[of_true], guess[of_guess], self.distance)
         by_truths, by_predictions = np.zeros((2, len(guess))), np.zeros((2, len(true)))
-        step = max(64, _DISTANCES // len(true))
+        step = max(64, _BLOCK_DISTANCES // len(true))
         for start in range(0, len(guess), step):
             block = slice(start, start + step)
             between = distances(guess[block], true, self.distance)
@@ -121,7 +121,7 @@ def mid_rank(standing: Standing) -> Array:
 
 
 def hit(standing: Standing, k: int) -> Array:
-    """(n,) probability that one's own is among the k nearest where ties are broken by chance; undefined with k candidates."""
+    """(n,) probability that one's own is among the k nearest where ties are broken by chance; undefined with k candidates or fewer."""
     share = np.clip((k - standing.closer) / (standing.tied + 1), 0.0, 1.0)
     return np.where(standing.candidates > k, share, np.nan)
 
@@ -168,7 +168,7 @@ _RANKED = {
     "predictions": (
         "the truth of each condition ranks all predictions of its context",
         "Wu et al. 2025, PerturBench rank, here with mid-ranks and 1 as best",
-        "A prediction that lies in the middle of all others is near every truth, so predictions of unequal length are punished.",
+        "A prediction that lies in the middle of all others is near every truth and takes the first place from the right ones.",
     ),
 }
 _DISTANCE_CAVEAT = {
@@ -222,7 +222,7 @@ METRICS: tuple[MetricInfo, ...] = (
             f"of the context left out; chance and a constant prediction give {chance}.",
             reference="centroid retrieval as in Systema, Nature Biotechnology 2025, with ties in expectation",
             caveats=f"Chance is {chance}, so values of data sets with different N cannot be compared. {_DISTANCE_CAVEAT['cosine']}"
-            + (f" Undefined with {name[-1]} conditions or fewer." if name.startswith("top") else ""),
+            + (f" Undefined unless N is above {name[-1]}." if name.startswith("top") else ""),
         )
         for name, (measure, formula, chance) in _NEAREST.items()
     ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: name: (module:class, one line for people)
-CATALOGUE: dict[str, tuple[str, str]] = {
+#: name: (module:class, one line for people), and the group of those that ``all`` leaves out
+CATALOGUE: dict[str, tuple[str, ...]] = {
     "no-change": ("no_change:NoChange", "Predicts that nothing happens: the control mean of the context."),
     "train-mean": ("train_mean:TrainMean", "Gives every query the mean change of all training perturbations."),
     "train-mean-cells": ("train_mean:TrainMeanCells", "Gives every query the mean change of all perturbed training cells."),
@@ -34,6 +34,84 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "Mean change of the training perturbations whose targets have the nearest Gene Ontology features.",
     ),
     "forest-go": ("feature_regression:ForestGo", "Random forest from Gene Ontology features of the targets to the change."),
+    "gaming-tiny-noise": (
+        "gaming:TinyNoise",
+        "Adversary: the train mean with a little noise, so that no two answers are equal.",
+        "gaming",
+    ),
+    "gaming-scaled-up": ("gaming:ScaledUp", "Adversary: five times the mean training change.", "gaming"),
+    "gaming-scaled-down": ("gaming:ScaledDown", "Adversary: a tenth of the mean training change.", "gaming"),
+    "gaming-typical-size": ("gaming:TypicalSize", "Adversary: the mean training change, as long as a single one is.", "gaming"),
+    "gaming-random-size": ("gaming:RandomSize", "Adversary: the mean training change times a random factor.", "gaming"),
+    "gaming-sign-only": (
+        "gaming:SignOnly",
+        "Adversary: the signs of the mean training change, one amount for all genes.",
+        "gaming",
+    ),
+    "gaming-selected-genes": (
+        "gaming:SelectedGenes",
+        "Adversary: each gene's mean change where it is among the most changed genes.",
+        "gaming",
+    ),
+    "gaming-random-copy": ("gaming:RandomCopy", "Adversary: the change of a training condition drawn by hash.", "gaming"),
+    "gaming-hub": ("gaming:Hub", "Adversary: the training change that is most similar to all others.", "gaming"),
+    "gaming-sorted-genes": (
+        "gaming:SortedGenes",
+        "Adversary: the train-mean profile with its values in the wrong gene order.",
+        "gaming",
+    ),
+    "gaming-count-scale": (
+        "gaming:CountScale",
+        "Adversary: the train-mean profile as counts that are declared to be logarithms.",
+        "gaming",
+    ),
+    "gaming-mixed-scale": (
+        "gaming:MixedScale",
+        "Adversary: counts declared to be logarithms for half of the conditions.",
+        "gaming",
+    ),
+    "gaming-extra-log": ("gaming:ExtraLog", "Adversary: the train-mean profile with one logarithm too many.", "gaming"),
+    "gaming-edited-control": (
+        "gaming:EditedControl",
+        "Adversary: the train mean with a control of its own, which nothing reads.",
+        "gaming",
+    ),
+    "gaming-constant-cells": (
+        "gaming_cells:ConstantCells",
+        "Adversary: the train mean repeated as cells without variance.",
+        "gaming",
+    ),
+    "gaming-inflated-variance": (
+        "gaming_cells:InflatedVariance",
+        "Adversary: control cells at the train mean, their deviations tripled.",
+        "gaming",
+    ),
+    "gaming-duplicated-cells": (
+        "gaming_cells:DuplicatedCells",
+        "Adversary: five control cells at the train mean, a hundred copies of each.",
+        "gaming",
+    ),
+    "gaming-many-cells": (
+        "gaming_cells:ManyCells",
+        "Adversary: two thousand cells drawn from control cells at the train mean.",
+        "gaming",
+    ),
+    "gaming-noise-cells": (
+        "gaming_cells:NoiseCells",
+        "Adversary: normal noise of control variance around the train mean.",
+        "gaming",
+    ),
+    "gaming-count-cells": (
+        "gaming_cells:CountCells",
+        "Adversary: cells at the train mean as counts that are declared to be logarithms.",
+        "gaming",
+    ),
+    "gaming-extra-log-cells": (
+        "gaming_cells:ExtraLogCells",
+        "Adversary: control cells at the train mean with one logarithm too many.",
+        "gaming",
+    ),
+    "submission": ("submission:Submission", "Predictions in a file of yours: pbench score FILE --truth DATASET.", "submission"),
     "oracle-mean": ("references:OracleMean", "Reference: the true mean of the test cells."),
     "noise-free": ("references:NoiseFree", "Reference: the true profile without sampling noise, on simulated screens only."),
     "technical-duplicate": ("references:TechnicalDuplicate", "Reference: half of the test cells predicts the other half."),

@@ -13,6 +13,7 @@ from ..contracts.errors import PbenchError
 #: command: (module:object, one line of help); imported only when the command is used, so that help is instant.
 COMMANDS = {
     "run": ("run:run", "Run models on data sets and splits, then show the leaderboard."),
+    "score": ("score:score", "Score predictions in a file of yours, without any model code."),
     "leaderboard": ("leaderboard:leaderboard", "Render the leaderboard of a results folder."),
     "list": ("listing:list_", "List models, data sets, splits and metrics."),
     "show": ("listing:show", "Show everything about one model, data set, split or metric."),

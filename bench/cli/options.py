@@ -95,8 +95,8 @@ def chosen_among(entries: registry.Registry, text: str) -> list[str]:
     return working + [name for name in left_out if name in text]
 
 
-def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]:
-    """Registered names (``all``, commas) and paths of files.
+def dataset_requests(text: str, options: dict[str, Any], *, option: str = "--dataset") -> list[DatasetRequest]:
+    """Registered names (``all``, commas) and paths of files, given with the command line's `option`.
 
     Raises
     ------
@@ -118,10 +118,10 @@ def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]
         elif "/" in part or part.endswith((".h5ad", ".h5")):
             path = Path(part).expanduser()
             if not path.is_file():
-                raise DataError(f"--dataset {part}: there is no such file.")
+                raise DataError(f"{option} {part}: there is no such file.")
             if "scale" not in given:
                 raise UsageError(
-                    f"--dataset {part}: say what X holds with --scale counts, --scale log1p_1e4 or --scale raw; it is never guessed."
+                    f"{option} {part}: say what X holds with --scale counts, --scale log1p_1e4 or --scale raw; it is never guessed."
                 )
             requests.append(DatasetRequest(path.stem, str(path.resolve()), given))
         else:
@@ -130,6 +130,6 @@ def dataset_requests(text: str, options: dict[str, Any]) -> list[DatasetRequest]
             )
     if given and not any(r.path for r in requests):
         raise UsageError(
-            f"--{next(iter(given)).replace('_', '-')} says how to read a file, and --dataset names none; give the path of an .h5ad."
+            f"--{next(iter(given)).replace('_', '-')} says how to read a file, and {option} names none; give the path of an .h5ad."
         )
     return requests

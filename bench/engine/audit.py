@@ -184,6 +184,8 @@ def _listed(conditions: Iterable[Condition]) -> str:
 
 
 def _roles(manifest: SplitManifest, test: list[Condition], train: list[Condition]) -> Verdict:
+    if test and not train and manifest.declared.get("training") == "not stated":
+        return "warn", f"{len(test)} conditions are test; nobody has said which were training."
     if not test or not (train or manifest.test_cells):
         return "fail", f"no condition has the role {'train' if test else 'test'}."
     return "pass", f"{len(train)} conditions train and {len(test)} are test."

@@ -117,7 +117,7 @@ def toy(capabilities: Capabilities, *, seed: int = 0, order: Array | None = None
         halves=(test, test),
         subgroups=tuple({} for _ in asked),
         noise_free=np.stack([expected(c) for c in asked]),
-        load_cells=lambda c: sparse.csr_matrix(test_blocks[c]),
+        load_cells=lambda c, half=None: sparse.csr_matrix(test_blocks[c] if half is None else test_blocks[c][half::2]),
     )
     return Toy(data, truth)
 

@@ -123,10 +123,8 @@ def _checked(cells: Any, condition: Condition, n_genes: int, columns: Any, scale
     values = cells.data if sparse.issparse(cells) else cells
     if not np.isfinite(values).all():
         raise InvalidPrediction(f"predicted cells of {condition.key!r} hold NaN or infinite values.")
-    if scale == "counts":
-        if values.size and values.min() < 0:
-            raise InvalidPrediction(f"predicted counts of {condition.key!r} are negative.")
-        # Depth is over all genes that the model gives, before those that the screen lacks are left out.
-        converted = on_profile_scale(cells, "counts")
-        cells = converted.astype(np.float32)
-    return cells if isinstance(columns, slice) else cells[:, columns]
+    if scale == "counts" and values.size and values.min() < 0:
+        raise InvalidPrediction(f"predicted counts of {condition.key!r} are negative.")
+    own = cells if isinstance(columns, slice) else cells[:, columns]
+    # Depth is over the genes of the screen, as it is for the truth.
+    return on_profile_scale(own, "counts").astype(np.float32) if scale == "counts" else own

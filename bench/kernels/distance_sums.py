@@ -31,7 +31,7 @@ DISTANCE, RBF = 0, 1
 BLOCK = 512
 
 _F = np.float32
-_CLOSE = _F(1e-4)  # of the squared norm: closer pairs are computed from their difference
+_CLOSE = _F(1e-2)  # of the squared norm: closer pairs are computed from their difference
 _LN2 = math.log(2.0)
 _C1, _C2, _C3, _C4, _C5, _C6 = (_F(_LN2**k / math.factorial(k)) for k in range(1, 7))
 

@@ -86,12 +86,14 @@ def _test(points: Points, g: int, among_control: Array, n_permutations: int, see
     n, m = end - begin, last - first
     if min(n, m) < 2:
         return float("nan"), float("nan")
-    both = np.array([begin, end, first, last])
-    # Segments: the group, what lies between, the control.
-    of_group = np.concatenate([points.row_sums(s, min(s + BLOCK, end), both) for s in range(begin, end, BLOCK)])
-    of_control = np.concatenate([points.row_sums(s, min(s + BLOCK, last), both[:2]) for s in range(first, last, BLOCK)])
+    own, control = points.bounds[g : g + 2], points.bounds[-2:]
+
+    def sums_of(start: int, stop: int, edges: Array) -> Array:
+        return np.concatenate([points.row_sums(s, min(s + BLOCK, stop), edges)[:, 0] for s in range(start, stop, BLOCK)])
+
     rows = np.concatenate([np.arange(begin, end), np.arange(first, last)])
-    sums = np.concatenate([of_group[:, 0] + of_group[:, 2], of_control[:, 0] + among_control])
+    of_group = sums_of(begin, end, own) + sums_of(begin, end, control)
+    sums = np.concatenate([of_group, sums_of(first, last, own) + among_control])
     if m < n:
         rows, sums = np.roll(rows, m), np.roll(sums, m)
     k, total = min(n, m), sums.sum()

@@ -50,12 +50,12 @@ def test_genes_are_joined_by_name_and_those_that_the_screen_lacks_are_left_out()
     np.testing.assert_array_equal(predicted_variance(prediction, (A,), GENES, cells), [[1.0, 2.0, 3.0]])
 
 
-def test_counts_become_log1p_of_counts_per_10000_of_all_the_genes_given():
+def test_counts_become_log1p_of_counts_per_10000_of_the_genes_of_the_screen():
     counts = np.array([[1.0, 3.0, 0.0, 4.0]])
     names = np.array(["a", "b", "c", "z"])
     prediction = Prediction((A,), np.zeros((1, 4)), scale="counts", cells={A: sparse.csr_matrix(counts)}, genes=names)
     cells = predicted_cells(prediction, (A,), GENES)[0]
-    np.testing.assert_allclose(cells.toarray(), np.log1p(counts[:, :3] / 8 * 1e4), rtol=1e-6)
+    np.testing.assert_allclose(cells.toarray(), np.log1p(counts[:, :3] / 4 * 1e4), rtol=1e-6)
 
 
 def test_the_models_own_variance_is_taken_before_that_of_its_cells():

@@ -215,7 +215,7 @@ def test_one_matrix_of_distances_serves_every_metric_of_a_distance(random_screen
 def test_blocks_of_predictions_change_nothing(random_screen, monkeypatch):
     truth, predicted = random_screen(33, n=150, n_genes=30)
     before = [metric(Comparison(truth, predicted)).value for metric in METRICS]
-    monkeypatch.setattr(retrieval, "_DISTANCES", 1)
+    monkeypatch.setattr(retrieval, "_BLOCK_DISTANCES", 1)
     for metric, value in zip(METRICS, before, strict=True):
         np.testing.assert_array_equal(metric(Comparison(truth, predicted)).value, value)
 

@@ -1,0 +1,223 @@
+"""A file of predictions made ready for jobs: joined with its truth by key, checked, and summed in one pass in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..contracts import errors
+from ..contracts.condition import Condition
+from ..contracts.errors import DataError, PbenchError
+from ..contracts.identity import content_id, file_sha256
+from ..contracts.screen import validate
+from ..contracts.split import SplitManifest
+from .execute import execute
+from .fingerprint import code_id
+from .folders import cache_folder, write_atomically, write_folder
+from .plan import Request
+from .prepare import PreparedScreen, prepare
+from .run import slow_imports
+from .stage import DatasetRequest, StageRequest, stage
+from .store import OK
+from .submission_files import open_predictions
+from .submission_join import first, join
+from .submission_layouts import Reading
+from .submission_write import Summing
+from .worker import load_plugins
+
+#: As in the registered splits: what fewer cells say about a perturbation is not scored.
+MIN_CELLS = 12
+
+
+@dataclass(frozen=True)
+class SubmissionRequest:
+    """A file of predictions, how to read it, and the truth to score it against; without `splits` all of it is test."""
+
+    path: Path
+    reading: Reading
+    truth: DatasetRequest
+    data_id: str
+    splits: Sequence[Request | Path]
+    cells: bool
+    plugins: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Predictions on disk, ready for jobs.
+
+    Parameters
+    ----------
+    folder
+        Holds ``submission.json``, ``mean.npy`` and, where the file has cells, ``variance.npy``; beside it, with the ending
+        ``-cells``, the cells grouped by condition, once they were asked for.
+    id
+        Identity by content: the file's bytes, how they were read, the truth.
+    splits
+        What to score on.
+    facts
+        What was found in the file, for the user.
+    missing
+        Test conditions that it does not predict.
+    notes
+        What the user should know, a sentence each.
+    """
+
+    folder: Path
+    id: str
+    splits: Sequence[Request | Path]
+    facts: Mapping[str, Any]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def submitted(request: SubmissionRequest) -> Submission:
+    """`prepare_submission` in a process of its own, where a damaged file can do no harm.
+
+    Raises
+    ------
+    DataError, UsageError, PbenchError
+        Whatever is wrong with the file or the truth.
+    """
+    (outcome,) = execute(prepare_submission, [request], workers=1, preload=slow_imports(()))
+    if outcome.status == OK:
+        return outcome.value
+    if outcome.status == "killed":
+        raise DataError(
+            f"{request.path.name} could not be read: {outcome.reason}. A damaged file can do that too: copy it again."
+        )
+    if outcome.traceback:
+        raise PbenchError(f"{request.path.name} could not be read: {outcome.reason}\n{outcome.traceback}")
+    kinds = {k.exit_code: k for k in (PbenchError, DataError, errors.UsageError)}
+    raise kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
+
+
+def prepare_submission(request: SubmissionRequest) -> Submission:
+    """Read predictions; what is in the cache is not read again.
+
+    Raises
+    ------
+    DataError, UsageError
+        If the file cannot be read, does not fit its truth, or is on another scale than declared.
+    """
+    load_plugins(request.plugins)
+    screen, splits, manifests = _truth(request)
+    identity = content_id(
+        [
+            file_sha256(request.path),
+            vars(request.reading),
+            request.path.suffix.lower(),
+            screen.folder.name,
+            code_id(Summing.__module__),
+        ]
+    )
+    folder = cache_folder() / "submissions" / identity[:32]
+    cells = folder.with_name(f"{folder.name}-cells")
+    if not folder.exists() or (request.cells and not cells.exists() and _facts(folder)["cells"]):
+        with open_predictions(request.path, request.reading, folder.parent) as predictions:
+            where = request.path.name
+            perturbed = tuple(c for c in screen.conditions if not c.is_control)
+            joined = join(predictions.labels, predictions.genes, perturbed, screen.genes, where)
+            summing = Summing(predictions, joined, perturbed, screen, request.reading.scale or "", where)
+            if not folder.exists():
+                write_folder(folder, summing.write)
+            if request.cells and not summing.means and not cells.exists():
+                write_folder(cells, summing.write_cells)
+    facts = _facts(folder)
+    test = {c for m in manifests for c in m.with_role("test")}
+    missing = tuple(sorted(c.key for c in test.difference(map(Condition.from_dict, facts["conditions"]))))
+    return Submission(folder, identity, splits, facts, missing, _notes(facts, test, missing, manifests[0].name))
+
+
+def _truth(request: SubmissionRequest) -> tuple[PreparedScreen, Sequence[Request | Path], list[SplitManifest]]:
+    """The prepared truth, the splits as they are asked for and the manifests they stand for."""
+    if request.splits and not any(isinstance(s, Path) for s in request.splits):
+        staged = stage(StageRequest(request.truth, request.data_id, request.splits, request.cells, request.plugins))
+        return PreparedScreen(staged.screen), request.splits, [SplitManifest.load(s.manifest) for s in staged.splits]
+    dataset = request.truth.dataset()
+    source = f"data set '{dataset.card.name}'"
+    screen = prepare(
+        dataset, data_id=request.data_id, cells=request.cells, loaded=lambda: validate(dataset.load(), source=source)
+    )
+    if request.splits:
+        manifests = [SplitManifest.load(s) for s in request.splits if isinstance(s, Path)]
+        if other := [m for m in manifests if m.data_id != request.data_id]:
+            raise DataError(
+                f"the manifest {other[0].name} was made for data {other[0].data_id[:12]} of '{other[0].dataset}', and the truth here is "
+                f"{request.data_id[:12]}: a split holds for the bytes that it was made from."
+            )
+        return screen, request.splits, manifests
+    manifest = everything(screen, dataset.card.name, request.data_id)
+    path = screen.folder / "splits" / f"{manifest.id[:32]}.json"
+    write_atomically(path, manifest.save)
+    return screen, [path], [manifest]
+
+
+def everything(screen: PreparedScreen, dataset: str, data_id: str) -> SplitManifest:
+    """The split of somebody who has said nothing of training: all perturbed conditions with enough cells are test.
+
+    Raises
+    ------
+    DataError
+        If no condition has enough cells.
+    """
+    sizes = dict(zip(screen.conditions, screen.meta["n_cells"], strict=True))
+    roles = {c: "test" if n >= MIN_CELLS else "excluded" for c, n in sizes.items() if not c.is_control}
+    if "test" not in roles.values():
+        raise DataError(f"no perturbation of '{dataset}' has {MIN_CELLS} cells or more; with fewer nothing can be scored.")
+    return SplitManifest(
+        dataset=dataset,
+        data_id=data_id,
+        split="everything",
+        params={},
+        fold="1/1",
+        generator_version=1,
+        roles=roles,
+        reasons={c: "too_few_cells" for c, role in roles.items() if role == "excluded"},
+        subgroups={c: {"seen_k": "0"} for c, role in roles.items() if role == "test"},
+        declared={"controls": "shared by training and truth reference", "training": "not stated"},
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "submission.json").read_text())
+
+
+def _notes(facts: Mapping[str, Any], test: set[Condition], missing: Sequence[str], split: str) -> tuple[str, ...]:
+    """What was left out, and what is missing.
+
+    Raises
+    ------
+    DataError
+        If no test condition is predicted.
+    """
+    other = sorted(c.key for c in set(map(Condition.from_dict, facts["conditions"])) - test)
+    if len(missing) == len(test):
+        raise DataError(
+            f"none of the {len(test)} test perturbations of {split} is predicted ({first(missing)}); the file predicts "
+            f"{first(other)}. Name another --split, or none to score all perturbations."
+        )
+    notes = []
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(test)} test perturbations are not predicted and count as absent: {first(missing)}. Models with gaps "
+            "are not ranked beside those without; predict them, or name a --split without them."
+        )
+    if facts["controls_ignored"]:
+        notes.append(
+            f"{facts['controls_ignored']} predicted control row(s) are ignored: changes are measured against the truth's controls."
+        )
+    if other:
+        notes.append(f"{len(other)} predicted perturbation(s) are no test conditions of {split} and are ignored: {first(other)}.")
+    if facts["unknown"]:
+        notes.append(
+            f"{len(facts['unknown'])} predicted perturbation(s) are not in the truth and are ignored: {first(facts['unknown'])}.{facts['advice']}"
+        )
+    if facts["genes_ignored"]:
+        notes.append(f"{facts['genes_ignored']} predicted gene(s) are not in the truth and are ignored.")
+    if facts["cells"] and min(facts["n_rows"]) == 1:
+        notes.append(f"{facts['n_rows'].count(1)} perturbation(s) have a single predicted cell, which has no variance.")
+    return tuple(notes)

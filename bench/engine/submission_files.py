@@ -1,0 +1,133 @@
+"""Files of predictions: AnnData, the Virtual Cell Challenge's archive of one, tables of means, and what `pbench run` archives."""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+
+from ...datasets.h5ad import opened
+from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
+from .row_blocks import RowBlocks
+from .submission_layouts import Reading, read_labels, recognised
+from .submission_tables import Predictions, archive, table, unique
+
+Array = np.ndarray[Any, Any]
+KINDS = (".h5ad", ".h5", ".vcc", ".csv", ".tsv", ".txt", ".parquet", ".npz")
+
+
+@contextmanager
+def open_predictions(path: Path, reading: Reading, scratch: Path) -> Iterator[Predictions]:
+    """The predictions in a file, told apart by its ending.
+
+    Parameters
+    ----------
+    scratch
+        Folder for temporary files.
+
+    Raises
+    ------
+    DataError
+        If the file is absent, damaged or lacks what is needed.
+    UsageError
+        If it is of an unknown kind.
+    """
+    kind = path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    scratch.mkdir(parents=True, exist_ok=True)
+    if kind in (".h5ad", ".h5"):
+        yield _h5ad(path, reading, scratch)
+    elif kind == ".vcc":
+        with TemporaryDirectory(dir=scratch) as folder:
+            yield _h5ad(_unpacked(path, Path(folder)), reading, scratch, path.name)
+    elif kind == ".npz":
+        yield archive(path)
+    elif kind in KINDS:
+        yield table(path, reading)
+    else:
+        raise UsageError(f"{path.name}: predictions are read from files that end in {', '.join(KINDS)}.")
+
+
+def _h5ad(path: Path, reading: Reading, scratch: Path, name: str | None = None) -> Predictions:
+    where = name or path.name
+    with warnings.catch_warnings(), opened(path) as f:
+        # anndata warns of old formats; what of that matters is refused by name.
+        warnings.simplefilter("ignore")
+        found = _columns(f, "obs")
+        layout, convention = recognised(found, reading, where)
+        for option, key in reading.keys.items():
+            if key not in found:
+                raise DataError(
+                    f"{where}: obs has no column '{key}'. {suggestion(key, found)} Name it with --prediction-{option}-key."
+                )
+        held = {key: _column(f, "obs", key) for key in {convention.perturbation, *reading.keys.values()}}
+        labels = read_labels(held, layout, convention, reading, where)
+        genes = _genes(f, reading, where)
+        if reading.layer is not None and reading.layer not in f.get("layers", {}):
+            raise DataError(f"{where} has no layer '{reading.layer}'. {suggestion(reading.layer, f.get('layers', {}))}")
+        if reading.layer is None and "X" not in f:
+            raise DataError(f"{where} has no X; name the layer that holds the predictions with --prediction-layer.")
+        element = "X" if reading.layer is None else f"layers/{reading.layer}"
+    # The file is closed here: what goes wrong with the blocks elsewhere is no damage of the file.
+    rows = RowBlocks(path, element, (len(labels.codes), len(genes)), name=where, scratch=scratch)
+    return Predictions(labels, genes, rows, table=False)
+
+
+def _columns(f: Any, axis: str) -> list[str]:
+    """Names of the columns of obs or var; the index is none of them."""
+    held = f[axis]
+    names = held.dtype.names if getattr(held, "dtype", None) is not None else [k for k in held if k != "__categories"]
+    index = held.attrs.get("_index")
+    return sorted(str(n) for n in names or () if n != index)
+
+
+def _column(f: Any, axis: str, key: str) -> Any:
+    """One column, without reading the others where the format allows it."""
+    from anndata.io import read_elem
+
+    held = f[axis]
+    if hasattr(held, "keys") and "encoding-type" in held[key].attrs:
+        return read_elem(held[key])
+    return cast(Any, read_elem(held))[key]
+
+
+def _genes(f: Any, reading: Reading, where: str) -> Array:
+    from anndata.io import read_elem
+
+    if reading.gene_key is not None:
+        found = _columns(f, "var")
+        if reading.gene_key not in found:
+            raise DataError(f"{where}: var has no column '{reading.gene_key}'. {suggestion(reading.gene_key, found)}")
+        return unique(_column(f, "var", reading.gene_key), where)
+    var: Any = f["var"]
+    index = var.attrs.get("_index")
+    return unique(read_elem(var[index]) if index is not None and hasattr(var, "keys") else cast(Any, read_elem(var)).index, where)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """The .h5ad in an archive of ``cell-eval prep``: a tar that holds it compressed with zstd."""
+    import pyarrow as pa
+
+    target = folder / "pred.h5ad"
+    try:
+        with tarfile.open(path) as tar:
+            member = next((m for m in tar if m.isfile() and m.name.endswith((".h5ad.zst", ".h5ad"))), None)
+            source = tar.extractfile(member) if member is not None else None
+            if member is None or source is None:
+                raise DataError(f"{path.name} holds no .h5ad.zst; write it again with cell-eval prep, or give the .h5ad.")
+            stream: Any = pa.CompressedInputStream(pa.PythonFile(source), "zstd") if member.name.endswith(".zst") else source
+            with open(target, "wb") as out:
+                while block := stream.read(1 << 22):
+                    out.write(block)
+    except PbenchError:
+        raise
+    except (tarfile.TarError, pa.ArrowException, OSError) as error:
+        raise DataError(f"{path.name} is no readable .vcc archive ({error}); write it again with cell-eval prep.") from error
+    return target
