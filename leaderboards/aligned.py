@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,57 +24,121 @@ class Aligned:
         (n,) fold and condition of each column.
     targets
         (n,) the targets of each condition: conditions that share one are dependent.
+    contexts
+        (n,) the context of each condition; None where there is a single one.
     values
         For each model (n,) its values, NaN where undefined.
+    seeds
+        For each model (s, n) its values by seed, NaN where undefined or not run.
     reasons
         For each model how many conditions are undefined for which reason.
     """
 
     units: tuple[str, ...]
     targets: tuple[tuple[str, ...], ...]
+    contexts: tuple[str, ...] | None
     values: Mapping[str, Array]
+    seeds: Mapping[str, Array]
     reasons: Mapping[str, Mapping[str, int]]
 
     def only(self, units: frozenset[str]) -> Aligned:
         """The same on some of the conditions; reasons are counted for all."""
         keep = [i for i, u in enumerate(self.units) if u in units]
+        contexts = None if self.contexts is None else tuple(self.contexts[i] for i in keep)
         return Aligned(
             tuple(self.units[i] for i in keep),
             tuple(self.targets[i] for i in keep),
+            contexts if contexts and len(set(contexts)) > 1 else None,
             {m: v[keep] for m, v in self.values.items()},
+            {m: v[:, keep] for m, v in self.seeds.items()},
             self.reasons,
         )
 
 
+@dataclass(frozen=True)
+class _Codes:
+    """Numbers for the names in rows, sorted by name, and the names."""
+
+    code: Array
+    names: Array
+
+    @classmethod
+    def of(cls, column: Any) -> _Codes:
+        code, names = pd.factorize(np.asarray(column, dtype=object), sort=True)
+        return cls(code, names)
+
+
 def align(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Aligned]:
     """`Aligned` values of each metric among tidy rows."""
-    return {metric: _one(own) for metric, own in rows.groupby("metric", sort=False) if metric in metrics}  # type: ignore[misc]
+    if not len(rows):
+        return {}
+    units, models, seeds = _units(rows), _Codes.of(rows["model"]), _Codes.of(rows["seed"])
+    reasons = _Codes.of(rows["reason"])
+    value = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    first = np.full(len(units.names), len(rows))
+    np.minimum.at(first, units.code, np.arange(len(rows)))
+    targets = [parse_label(label) for label in rows["perturbation"].to_numpy(dtype=object)[first]]
+    context = (
+        ["" if pd.isna(c) else str(c) for c in rows["context"].to_numpy(dtype=object)[first]]
+        if "context" in rows
+        else [""] * len(first)
+    )
+    metric, names = pd.factorize(rows["metric"].to_numpy(dtype=object))
+    order = np.lexsort((seeds.code, metric))
+    pieces = np.split(order, np.flatnonzero(np.diff(metric[order])) + 1)
+    found = {}
+    for own in pieces:
+        if (name := str(names[metric[own[0]]])) in metrics:
+            column = np.unique(units.code[own])
+            contexts = tuple(context[c] for c in column)
+            grid = _grid(own, np.searchsorted(column, units.code[own]), len(column), models, seeds, value, reasons)
+            found[name] = Aligned(
+                tuple(str(units.names[c]) for c in column),
+                tuple(targets[c] for c in column),
+                contexts if len(set(contexts)) > 1 else None,
+                *grid,
+            )
+    return {name: found[name] for name in metrics if name in found}
 
 
 def unit_names(rows: pd.DataFrame) -> Array:
     """(len(rows),) the unit of each row: its fold and condition."""
-    return (rows["fold"] + " " + rows["condition"]).to_numpy(dtype=str)
+    return (rows["fold"] + " " + rows["condition"]).to_numpy(dtype=object)
 
 
-def _one(rows: pd.DataFrame) -> Aligned:
-    units, first, column = np.unique(unit_names(rows), return_index=True, return_inverse=True)
-    models, row = np.unique(rows["model"].to_numpy(dtype=str), return_inverse=True)
-    value = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
-    known = ~np.isnan(value)
-    shape = (len(models), len(units))
-    flat = row * len(units) + column
-    count = np.bincount(flat[known], minlength=shape[0] * shape[1])
-    total = np.bincount(flat[known], value[known], minlength=shape[0] * shape[1])
-    mean = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0).reshape(shape)
-    reasons: dict[str, Counter[str]] = {m: Counter() for m in models.tolist()}
-    text = rows["reason"].to_numpy(dtype=object)
-    lost = {(int(row[i]), int(column[i])): str(text[i]) for i in np.flatnonzero(~known) if not count[flat[i]]}
-    for (i, _), reason in sorted(lost.items()):
-        reasons[str(models[i])][reason] += 1
-    labels = rows["perturbation"].to_numpy(dtype=str)[first]
-    return Aligned(
-        tuple(units.tolist()),
-        tuple(parse_label(label) for label in labels.tolist()),
-        dict(zip(models.tolist(), mean, strict=True)),
-        {m: dict(sorted(c.items())) for m, c in reasons.items()},
+def _units(rows: pd.DataFrame) -> _Codes:
+    fold, condition = _Codes.of(rows["fold"]), _Codes.of(rows["condition"])
+    pair, code = np.unique(fold.code * len(condition.names) + condition.code, return_inverse=True)
+    names = np.array(
+        [f"{fold.names[p // len(condition.names)]} {condition.names[p % len(condition.names)]}" for p in pair], dtype=object
     )
+    order = np.argsort(names, kind="stable")
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    return _Codes(rank[code], names[order])
+
+
+def _grid(
+    own: Array, column: Array, n: int, models: _Codes, seeds: _Codes, value: Array, reasons: _Codes
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, dict[str, int]]]:
+    """Values, values by seed and reasons of each model, of the rows `own` (sorted by seed) of one metric.
+
+    `column` is the place of each of these rows among the n units.
+    """
+    there, model = np.unique(models.code[own], return_inverse=True)
+    cube = np.full((len(there), len(seeds.names), n), np.nan)
+    cube[model, seeds.code[own], column] = value[own]
+    known = ~np.isnan(cube)
+    count = known.sum(axis=1)
+    mean = np.divide(np.where(known, cube, 0.0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    names = [str(models.names[m]) for m in there]
+    why: dict[str, dict[str, int]] = {m: {} for m in names}
+    lost = np.flatnonzero((count[model, column] == 0) & (reasons.code[own] >= 0))
+    # Undefined in every seed: the reason of the first one.
+    lost = lost[np.unique(model[lost] * n + column[lost], return_index=True)[1]]
+    pair = model[lost] * len(reasons.names) + reasons.code[own[lost]]
+    found, times = np.unique(pair, return_counts=True)
+    for p, t in zip(found.tolist(), times.tolist(), strict=True):
+        why[names[p // len(reasons.names)]][str(reasons.names[p % len(reasons.names)])] = t
+    ran = np.asarray(known.any(axis=2))
+    return dict(zip(names, mean, strict=True)), {m: cube[i][ran[i]] for i, m in enumerate(names)}, why

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tabulate import tabulate
-
 from ..bench.contracts.metric import MetricInfo
-from .board import POSITIVE, PRIMARY, Board, Cell, Line, negative_control
+from . import tables
+from .board import Board, Line
+from .controls import NO_CHANGE, POSITIVE, SHUFFLED, TRAIN_MEAN
+from .order import PRIMARY
+from .text import ARROWS, escape, number, table
 
-ARROWS = {"up": "↑", "down": "↓", "target": "→"}
+__all__ = ["ARROWS", "escape", "number", "render"]
 
 
 def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = ()) -> str:
@@ -32,53 +34,49 @@ def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: 
     return "\n\n".join(parts) + "\n" if parts else "No results yet. Type: pbench run --models all --dataset norman-sim\n"
 
 
-def escape(text: str) -> str:
-    """Text from data or plugins, so that it cannot break a table or become markup."""
-    out = "".join(c if c.isprintable() else " " for c in text)
-    for character, safe in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ("\\", "\\\\"),
-        ("|", "\\|"),
-        ("`", "\\`"),
-        ("*", "\\*"),
-        ("_", "\\_"),
-        ("~", "\\~"),
-        ("[", "\\["),
-        ("]", "\\]"),
-    ):
-        out = out.replace(character, safe)
-    return out
-
-
 def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     shown = [metrics[m] for m in metrics if m in board.metrics]
     headline = [m for m in shown if m.headline] or shown[:6]
-    scored = sorted((x for x in board.lines if x.status == "ok" and x.predicted), key=_order)
+    scored = sorted((x for x in board.lines if x.status == "ok" and x.predicted), key=lambda x: _place(x, board))
     competing = [x for x in scored if not x.reference_row]
     reference = [x for x in scored if x.reference_row]
     other = sorted((x for x in board.lines if x not in scored), key=lambda x: x.model)
-    grey = {name for name, c in board.calibrations.items() if not c.separates}
     parts = [f"## {escape(board.dataset)} · {escape(board.split)}", _facts(board)]
     if competing:
-        parts += ["### Models", _table(competing, headline, grey, ranked=PRIMARY not in grey)]
+        parts += ["### Models", tables.models(board, competing, headline, ranked=True, footer=True)]
     if board.common:
         parts += [
             f"### Models on the {board.common[0].predicted} of {board.common[0].asked} conditions that all of them answered",
-            _table(sorted(board.common, key=_value_order), headline, grey, ranked=PRIMARY not in grey),
+            tables.models(board, sorted(board.common, key=lambda x: _place(x, board)), headline, ranked=True),
         ]
     if reference:
-        parts += ["### Reference rows (made from test cells; they do not compete)", _table(reference, headline, grey)]
-    parts += [_legend(headline), "### What the metrics can tell on this data set", _calibrations(board, headline)]
+        parts += [
+            "### Reference rows (made from test cells; they do not compete)",
+            tables.models(board, reference, headline, footer=not competing),
+        ]
+    parts += [_legend(board, headline), "### What the metrics can tell on this data set", _controls(board, headline)]
+    if board.controls and scored:
+        parts += _scores(competing + reference, [m for m in headline if m.id in board.controls])
+    if competing:
+        parts += ["### Order of the models", _order(board)]
+    if board.strata and scored:
+        parts += [f"### {escape(PRIMARY)} by kind of condition", _STRATA, *tables.strata(board, competing + reference)]
+    if board.gaming is not None:
+        parts += _gaming(board, headline)
     if notes := _notes(competing + reference, headline):
         parts.append("Undefined or missing values:\n\n" + "\n".join(notes))
-    if other:
-        rows = [[escape(x.model), *_why(x)] for x in other]
-        parts += ["### Without a result", tabulate(rows, ["model", "status", "reason"], tablefmt="pipe", disable_numparse=True)]
+    if failed := other + [x for x in board.gamers if not x.cells]:
+        rows = [[escape(x.model), *_why(x)] for x in failed]
+        parts += ["### Without a result", table(rows, ["model", "status", "reason"])]
     if len(shown) > len(headline):
-        parts += ["### All metrics (means)", _everything(competing + reference, shown)]
+        parts += ["### All metrics (means)", tables.everything(board, competing + reference, shown)]
     return "\n\n".join(parts)
+
+
+def _place(line: Line, board: Board) -> tuple[bool, float, str]:
+    """Best first by the primary metric, or by name where it is grey; models with gaps last."""
+    value = line.cells[PRIMARY].mean if PRIMARY in line.cells and PRIMARY not in board.grey else math.nan
+    return not line.complete and line not in board.common, math.inf if math.isnan(value) else value, line.model
 
 
 def _why(line: Line) -> tuple[str, str]:
@@ -100,8 +98,9 @@ def _facts(board: Board) -> str:
     asked = max((x.asked for x in board.lines), default=0)
     seeds = ", ".join(map(str, board.seeds))
     lines.append(
-        f"Test conditions: {asked} in {len(board.split_ids)} fold(s). Seeds: {seeds} (deterministic models run once). "
-        f"Leakage audit: **{board.audit['status']}**."
+        f"Test conditions: {asked} in {len(board.split_ids)} fold(s)"
+        + (f" and {board.contexts} contexts" if board.contexts > 1 else "")
+        + f". Seeds: {seeds} (deterministic models run once). Leakage audit: **{board.audit['status']}**."
     )
     warned = [
         f"{f['name']} ({f['detail']})" for f in board.audit["findings"] if f["status"] == "warn" and f["rule"] not in (10, 11)
@@ -118,88 +117,90 @@ def _facts(board: Board) -> str:
     return "\n\n".join(lines)
 
 
-def _value_order(line: Line) -> tuple[float, str]:
-    value = line.cells[PRIMARY].mean if PRIMARY in line.cells else math.nan
-    return math.inf if math.isnan(value) else value, line.model
-
-
-def _order(line: Line) -> tuple[bool, float, str]:
-    return not line.complete, *_value_order(line)
-
-
-def _table(lines: Sequence[Line], metrics: Sequence[MetricInfo], grey: set[str], *, ranked: bool | None = None) -> str:
-    """Table of models; with a column of ranks unless `ranked` is None, and without ranks in it where it is False."""
-    header = [] if ranked is None else ["rank"]
-    header += ["model", "coverage", "fallback"]
-    header += [f"{escape(m.id)} {ARROWS[m.direction]}" + (" (grey)" if m.id in grey else "") for m in metrics]
-    rows = []
-    for line in lines:
-        rank = str(line.rank) if ranked and line.rank is not None else "–"
-        cells = [_value(line.cells.get(m.id)) for m in metrics]
-        rows.append(
-            ([] if ranked is None else [rank])
-            + [escape(line.model), f"{line.predicted}/{line.asked}", str(line.fallback), *cells]
-        )
-    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
-
-
-def _calibrations(board: Board, metrics: Sequence[MetricInfo]) -> str:
-    if not board.calibrations:
-        return (
-            f"Not known: the controls {POSITIVE}, train-mean and no-change are not all among the results. Run them with: "
-            f"pbench run --models {POSITIVE},train-mean,no-change"
-        )
-    rows = []
-    for metric in metrics:
-        if (c := board.calibrations.get(metric.id)) is not None:
-            fraction, share = (_span(*v) for v in ((c.drf, c.drf_low, c.drf_high), (c.bds, c.bds_low, c.bds_high)))
-            rows.append(
-                [
-                    escape(metric.id),
-                    negative_control(metric.id),
-                    fraction,
-                    share,
-                    str(c.n),
-                    "yes" if c.separates else f"no (grey): {escape(c.reason)}",
-                ]
-            )
-    header = ["metric", "negative control", "dynamic range fraction", "share of wins", "conditions", "may rank"]
+def _legend(board: Board, metrics: Sequence[MetricInfo]) -> str:
+    several = " within a context, then over contexts" if board.contexts > 1 else ""
     text = (
-        f"Positive control: {POSITIVE}. Dynamic range fraction: how far it comes from the negative control towards perfect; share of "
-        "wins: conditions on which it beats the negative control. Where it does not beat it more often than by chance, the "
-        "metric says little about any model here, its column is grey, and it ranks nothing."
+        f"Mean over test perturbations{several} \\[95 % bootstrap interval over perturbations, seeds averaged first, wider where "
+        f"perturbations share a gene\\]. Ranked by {escape(PRIMARY)} among models that answered every test condition; models share "
+        "a rank where a paired sign-flip test (Holm over all pairs, 5 %) cannot tell them from the best of their group. "
+        "↑ higher is better, ↓ lower is better, → closest to perfect is best; – undefined; † defined for a part of the "
+        "conditions; coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
     )
-    return text + "\n\n" + tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+    if len(board.seeds) > 1:
+        text += " Sd over seeds: of the mean, between trainings; it is no part of the interval."
+    return (
+        text
+        + "\n\n"
+        + "\n".join(f"- {escape(m.id)} (v{m.version}, perfect {number(m.perfect)}): {escape(m.summary)}" for m in metrics)
+    )
 
 
-def _span(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return number(value) + ("" if math.isnan(low) else f" \\[{number(low)}, {number(high)}\\]")
+def _controls(board: Board, metrics: Sequence[MetricInfo]) -> str:
+    if not board.controls:
+        names = ",".join((*POSITIVE, TRAIN_MEAN, NO_CHANGE, SHUFFLED))
+        return f"Not known: the controls are not all among the results. Run them with: pbench run --models {names}"
+    text = (
+        "Dynamic range fraction: how far the positive control comes from the negative one towards perfect; share of wins: "
+        "conditions on which it beats it. The first pair of a metric decides: where the positive control does not win more often "
+        "than by chance (the interval reaches 0.5), the metric says little about any model here, its column is grey, and it ranks "
+        f"nothing. Which pair decides is fixed beforehand. Positive: {POSITIVE[0]}, since a {POSITIVE[1]} carries the noise of half "
+        "of the cells and can lose to the train mean on a sound metric; the latter where the former, which has no cells, is "
+        f"undefined. Negative: {TRAIN_MEAN}; {NO_CHANGE} against the mean of the training perturbations and where {TRAIN_MEAN} is "
+        "undefined. Reliability ceiling (correlations): sqrt(2 r / (1 + r)) of the correlation r of two halves of the cells, what "
+        "the truth without noise would reach; against control, shared control cells lift it."
+    )
+    return text + "\n\n" + tables.controls(board, metrics)
 
 
-def _value(cell: Cell | None) -> str:
-    if cell is None or math.isnan(cell.mean):
-        return "–"
-    mark = "" if cell.defined == cell.asked else "†"
-    return number(cell.mean) + mark + _span(cell.mean, cell.low, cell.high).removeprefix(number(cell.mean))
+def _scores(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
+    body, notes = tables.scores(lines, metrics)
+    text = (
+        "(model - negative) / (positive - negative) of mean values, with the controls of the table above: 0 is the negative "
+        "control, 1 the positive one. Not clipped; a row above 1 beats half of the cells. No score is given where the interval of "
+        "the difference between the controls is not above 0."
+    )
+    parts = ["### Calibrated scores", text, body]
+    return [*parts, "No score:\n\n" + "\n".join(notes)] if notes else parts
 
 
-def number(value: float) -> str:
-    """Three significant digits, without a negative zero."""
-    return f"{value + 0.0:.3g}" if abs(value) >= 1e-12 else "0"
-
-
-def _legend(metrics: Sequence[MetricInfo]) -> str:
+def _order(board: Board) -> str:
+    if board.order is None:
+        why = "is grey here" if PRIMARY in board.grey else "is not among the results of a model that answered everything"
+        return f"{escape(PRIMARY)} {why}, and orders nothing."
     lines = [
-        "Mean over test perturbations \\[95 % bootstrap interval over perturbations, seeds averaged first, wider where perturbations "
-        f"share a gene\\]. Ranked by {escape(PRIMARY)} among models that answered every test condition; models share a rank where a "
-        "paired sign-flip test (Holm over all pairs, 5 %) cannot tell them from the best of their group. "
-        "↑ higher is better, ↓ lower is better, → closest to 1 is best; – undefined; † defined for a part of the conditions; "
-        "coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
+        f"By mean rank over the conditions on {escape(PRIMARY)}. Models that share a letter are not told apart by their paired test "
+        "(Holm over all pairs, 5 %).",
+        tables.order(board),
     ]
-    lines += [f"- {escape(m.id)} (v{m.version}, perfect {number(m.perfect)}): {escape(m.summary)}" for m in metrics]
-    return lines[0] + "\n\n" + "\n".join(lines[1:])
+    if not math.isnan(board.order.stability):
+        lines.append(
+            f"Rank stability: Kendall tau {number(board.order.stability)} between this order of means and that on other draws of the "
+            "perturbations (1 the same order, 0 no relation)."
+        )
+    if (a := board.agreement) is not None:
+        lowest = f"lowest {number(a.lowest)}, {escape(a.pair[0])} and {escape(a.pair[1])}"
+        lines.append(f"Agreement between the headline metrics that may rank: mean Kendall tau {number(a.mean)}, {lowest}.")
+    return "\n\n".join(lines)
+
+
+_STRATA = "Mean over the conditions of a kind, with interval; – below two values. Tertiles are cut between different values."
+
+
+def _gaming(board: Board, metrics: Sequence[MetricInfo]) -> list[str]:
+    assert board.gaming is not None
+    compared = ", ".join(map(escape, board.gaming.compared)) or "none"
+    text = (
+        "Adversarial predictors, which know no biology and play on a metric. To outrank is to be significantly better in a ranking "
+        f"of these rows and {TRAIN_MEAN} alone, on headline metrics that may rank and are defined for {TRAIN_MEAN}: {compared}."
+    )
+    why: dict[str, list[str]] = {}
+    for line in board.gamers:
+        for metric in metrics:
+            for reason in line.cells[metric.id].reasons if metric.id in line.cells else ():
+                why.setdefault(f"{escape(metric.id)}, {escape(reason)}", []).append(escape(line.model))
+    parts = ["### Gaming suite", text, tables.gaming(board, metrics)]
+    notes = "\n".join(f"- {what}: {', '.join(who)}" for what, who in why.items())
+    return [*parts, "Undefined:\n\n" + notes] if notes else parts
 
 
 def _notes(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
@@ -215,13 +216,3 @@ def _notes(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
                         f"- {escape(line.model)}, {escape(metric.id)}: {n} of {cell.asked if cell else 0} undefined, {escape(reason)}"
                     )
     return notes
-
-
-def _everything(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> str:
-    header = ["metric", *(escape(line.model) for line in lines)]
-    rows = [[f"{escape(m.id)} {ARROWS[m.direction]}"] + [_mean(line.cells.get(m.id)) for line in lines] for m in metrics]
-    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
-
-
-def _mean(cell: Cell | None) -> str:
-    return "–" if cell is None or math.isnan(cell.mean) else number(cell.mean) + ("" if cell.defined == cell.asked else "†")

@@ -257,7 +257,7 @@ _REFERENCE_CAVEAT = {
     "loo": "The reference contains the truth of other test conditions; it is used for scoring only.",
 }
 _SHARED = ("pearson_delta", "spearman_delta", "cosine_delta", "r2_delta")
-_HEADLINE = ("pearson_delta@all~ctrl", "pearson_delta@de20~pert", "magnitude_ratio@all~ctrl")
+_HEADLINE = ("pearson_delta@all~ctrl",)
 
 
 def _caveats(name: str, genes: str, reference: str) -> str:

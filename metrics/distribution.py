@@ -160,6 +160,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "(means over pairs of different cells), in principal coordinates of training cells.",
         "Szekely and Rizzo 2013; scPertEval energy_distance (pertpy and cell-eval divide by n^2, scPerturb squares distances)",
         _UNBIASED + "The unit is that of the coordinates, so values of different data sets do not compare.",
+        headline=True,
     ),
     _info(
         "energy.squared@all#pca",

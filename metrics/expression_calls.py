@@ -64,12 +64,35 @@ def true_by_mann_whitney(truth: Truth) -> Array:
 
 def true_by_welch(truth: Truth) -> Array:
     """(n, G) bool: significant Welch test of the truth's profile against that of the controls."""
+    return significant(_welch(truth, truth.profiles.mean)[1], truth.once(untargeted))
+
+
+def true_welch_evidence(truth: Truth) -> Array:
+    """(n, G) float64 -log10 of the Welch p-value of the truth; see `predicted_welch_evidence`."""
+    return _evidence(*_welch(truth, truth.profiles.mean))
+
+
+def predicted_welch_evidence(comparison: Comparison) -> Array:
+    """(n, G) float64 -log10 of the p-value that Welch's test would give if the truth had the predicted means.
+
+    Variances and numbers of cells are those of the truth, so that the truth's own means give the truth's own p-values. 0 where
+    there is nothing to test; p-values that underflow are followed by the size of t.
+    """
+    return _evidence(*_welch(comparison.truth, comparison.predicted))
+
+
+def _welch(truth: Truth, mean: Array) -> tuple[Array, Array]:
     from ..bench.kernels.p_values import welch
 
     a, b, rows = truth.profiles, truth.controls, truth.control_rows
-    _, p = welch(a.mean, a.var, a.n_cells[:, None], b.mean[rows], b.var[rows], b.n_cells[rows, None])
+    t, p = welch(mean, a.var, a.n_cells[:, None], b.mean[rows], b.var[rows], b.n_cells[rows, None])
     p[rows < 0] = np.nan
-    return significant(p, truth.once(untargeted))
+    return t, p
+
+
+def _evidence(t: Array, p: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.where(p > 0, -np.log10(p), np.where(p == 0, 400.0 + np.log1p(np.abs(t)), 0.0))
 
 
 def control_sd(truth: Truth) -> Array:

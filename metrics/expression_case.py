@@ -31,7 +31,7 @@ class Case:
         (g,) true and predicted change against control.
     true_rank, rank
         (g,) what orders the genes of S, and the called genes, in lists of the top k: \\|change\\|, over the control
-        standard deviation for ``score``.
+        standard deviation for ``score``; -log10 of p for ``welch``.
     evidence
         (g,) what orders all genes in the areas under curves.
     """

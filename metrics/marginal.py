@@ -36,11 +36,14 @@ def gene_statistics(comparison: Comparison) -> dict[str, Array]:
     truth = comparison.truth
     assert truth.cells is not None
     names = [f"{family}@{genes}" for family in ("wasserstein", "ks") for genes in GENE_SETS]
-    out = {k: np.full(len(truth.conditions), np.nan) for k in (*names, "correlation", "zeros", "library")}
+    out = {k: np.full(len(truth.conditions), np.nan) for k in (*names, "correlation", "zeros", "library", "gap")}
     pairs = comparison.once(coordinates)
     for i in np.flatnonzero(reasons(comparison) == "").tolist():
-        for name, value in _of_condition(comparison.cells[i], truth.cells.load(i), pairs[i], truth.de_order[i]).items():
+        cells = comparison.cells[i]
+        for name, value in _of_condition(cells, truth.cells.load(i), pairs[i], truth.de_order[i]).items():
             out[name][i] = value
+        mean = np.full(cells.shape[0], 1 / cells.shape[0]) @ cells
+        out["gap"][i] = np.sqrt(np.mean((mean - comparison.predicted[i]) ** 2))
     return out
 
 
@@ -250,5 +253,13 @@ METRICS: tuple[MetricInfo, ...] = (
         "defined here",
         "A check of sanity that exposes a wrong scale: log1p of counts per 1e4 has about equal totals, counts or log2 values do not. "
         "Negative values count as zero.",
+    ),
+    _info(
+        "cells_mean_gap@all",
+        partial(from_cells, statistic="gap"),
+        "Root mean square over all G genes of the difference between the predicted mean and the mean of the predicted cells.",
+        "defined here",
+        "Says nothing about the truth: it shows whether metrics of means and metrics of cells score one prediction or two. Sampling "
+        "of the cells alone makes it about the root of the mean variance over the number of cells.",
     ),
 )

@@ -203,7 +203,7 @@ METRICS: tuple[MetricInfo, ...] = (
             f"by {distance} distance of changes against control, target genes of the context left out; "
             "chance and a constant prediction give 0.5.",
             reference=source,
-            headline=(ranked, distance) == ("truths", "cosine"),
+            headline=(ranked, distance) in (("truths", "cosine"), ("predictions", "l2")),
             caveats=f"{caveat} {_DISTANCE_CAVEAT[distance]} {_HARDER}",
         )
         for ranked, (orientation, source, caveat) in _RANKED.items()

@@ -7,6 +7,10 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "no-change": ("no_change:NoChange", "Predicts that nothing happens: the control mean of the context."),
     "train-mean": ("train_mean:TrainMean", "Gives every query the mean change of all training perturbations."),
     "train-mean-cells": ("train_mean:TrainMeanCells", "Gives every query the mean change of all perturbed training cells."),
+    "shifted-controls": (
+        "shifted_controls:ShiftedControls",
+        "Moves control cells by the mean change of training perturbations with as many targets.",
+    ),
     "context-mean": ("context_mean:ContextMean", "Gives every query the mean training change in its own context."),
     "matching-mean": (
         "matching_mean:MatchingMean",
@@ -56,21 +60,21 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "gaming-random-copy": ("gaming:RandomCopy", "Adversary: the change of a training condition drawn by hash.", "gaming"),
     "gaming-hub": ("gaming:Hub", "Adversary: the training change that is most similar to all others.", "gaming"),
     "gaming-sorted-genes": (
-        "gaming:SortedGenes",
+        "gaming_profiles:SortedGenes",
         "Adversary: the train-mean profile with its values in the wrong gene order.",
         "gaming",
     ),
     "gaming-count-scale": (
-        "gaming:CountScale",
+        "gaming_profiles:CountScale",
         "Adversary: the train-mean profile as counts that are declared to be logarithms.",
         "gaming",
     ),
     "gaming-mixed-scale": (
-        "gaming:MixedScale",
+        "gaming_profiles:MixedScale",
         "Adversary: counts declared to be logarithms for half of the conditions.",
         "gaming",
     ),
-    "gaming-extra-log": ("gaming:ExtraLog", "Adversary: the train-mean profile with one logarithm too many.", "gaming"),
+    "gaming-extra-log": ("gaming_profiles:ExtraLog", "Adversary: the train-mean profile with one logarithm too many.", "gaming"),
     "gaming-edited-control": (
         "gaming:EditedControl",
         "Adversary: the train mean with a control of its own, which nothing reads.",

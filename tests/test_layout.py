@@ -34,7 +34,9 @@ def imported(path):
     return found
 
 
-STATISTICS = tuple(f"pbench.bench.engine.{name}" for name in ("store", "inference", "ranks", "calibration"))
+STATISTICS = tuple(
+    f"pbench.bench.engine.{name}" for name in ("store", "inference", "ranks", "calibration", "scale", "strata", "dependence")
+)
 #: room: what of ours a module in it may import.
 WALLS = {
     "bench/kernels": ("pbench.bench.kernels",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -11,9 +12,12 @@ from typing import Any
 
 import click
 
+from ...leaderboards.board import Board
+from ...leaderboards.figure import critical_difference, file_name
+from ...leaderboards.markdown import render
 from ..contracts.errors import UsageError
 from .options import json_option, load_plugins, plugin_option, results_option
-from .rendering import load_boards, render_boards
+from .rendering import load_boards
 
 
 @click.command(short_help="Render the leaderboard of a results folder.")
@@ -29,6 +33,11 @@ from .rendering import load_boards, render_boards
     type=click.Path(dir_okay=False, path_type=Path),
     help="Exit with 1 if this file is not what the records give.",
 )
+@click.option(
+    "--figures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also draw the order of the models on each board as an SVG file in this folder.",
+)
 @plugin_option
 @results_option
 @json_option
@@ -38,6 +47,7 @@ def leaderboard(
     models: str,
     target: Path | None,
     check_file: Path | None,
+    figures: Path | None,
     plugins: tuple[str, ...],
     results: Path,
     as_json: bool,
@@ -49,6 +59,7 @@ def leaderboard(
       pbench leaderboard
       pbench leaderboard --dataset norman-mini --write board.md
       pbench leaderboard --check board.md
+      pbench leaderboard --figures figures
       pbench leaderboard --json
     """
     load_plugins(plugins)
@@ -57,18 +68,20 @@ def leaderboard(
 
     def keep(card: Mapping[str, Any]) -> bool:
         spec = card["spec"]
-        chosen = any(fnmatchcase(card["model"], m.strip()) for m in models.split(","))
-        return (
-            chosen
-            and fnmatchcase(spec["dataset"], dataset)
-            and (fnmatchcase(spec["split"], split) or spec["split"].partition("[")[0] == split)
+        return fnmatchcase(spec["dataset"], dataset) and (
+            fnmatchcase(spec["split"], split) or spec["split"].partition("[")[0] == split
         )
 
+    def shown(model: str) -> bool:
+        return any(fnmatchcase(model, m.strip()) for m in models.split(","))
+
+    made, metrics, kept_off = load_boards(results, keep, shown)
+    if figures is not None:
+        _draw(made, figures)
     if as_json:
-        made, _, _ = load_boards(results, keep)
-        click.echo(json.dumps(_without_nan([asdict(b) for b in made]), indent=1, sort_keys=True))
+        click.echo(json.dumps(_finite([asdict(b) for b in made]), indent=1, sort_keys=True))
         return 0
-    text = render_boards(results, keep)
+    text = render(made, metrics, kept_off)
     if check_file is not None:
         same = check_file.is_file() and check_file.read_text() == text
         click.echo(
@@ -83,9 +96,19 @@ def leaderboard(
     return 0
 
 
-def _without_nan(value: Any) -> Any:
+def _draw(boards: list[Board], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for board in boards:
+        if (drawing := critical_difference(board)) is not None:
+            path = folder / file_name(board)
+            path.write_text(drawing)
+            click.echo(f"wrote {path}", err=True)
+
+
+def _finite(value: Any) -> Any:
+    """Undefined and infinite numbers as null, since JSON has neither."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,17 +14,23 @@ from ..engine.store import OK, Store, current
 from .options import usable
 
 Keep = Callable[[Mapping[str, Any]], bool]
+Shown = Callable[[str], bool]
 
 
-def load_boards(results: Path, keep: Keep) -> tuple[list[Board], dict[str, MetricInfo], list[str]]:
-    """Boards of the records in a results folder that satisfy `keep`, the metrics, and what is refused."""
+def load_boards(
+    results: Path, keep: Keep, shown: Shown = lambda model: True
+) -> tuple[list[Board], dict[str, MetricInfo], list[str]]:
+    """Boards of the records in a results folder that satisfy `keep`, the metrics, and what is refused.
+
+    Models that are not `shown` stand on no board; as controls they still say what the metrics can tell.
+    """
     store = Store(results)
     cards = current(c for c in store.cards() if keep(c))
     rows = store.rows(c for c in cards if c["status"] == OK)
     metrics = {name: registry.metrics.get(name) for name in usable(registry.metrics)}
-    return boards(cards, rows, metrics), metrics, refused(cards)
+    return boards(cards, rows, metrics, shown), metrics, refused(c for c in cards if shown(c["model"]))
 
 
-def render_boards(results: Path, keep: Keep) -> str:
+def render_boards(results: Path, keep: Keep, shown: Shown = lambda model: True) -> str:
     """Markdown of the records in a results folder that satisfy `keep`."""
-    return render(*load_boards(results, keep))
+    return render(*load_boards(results, keep, shown))

@@ -79,7 +79,8 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
     if fitted is not model:
         raise InvalidPrediction("fit must return the model itself (end it with: return self).")
     start = time.perf_counter()
-    prediction = model.predict(queries, truth.controls) if queries else Prediction((), np.empty((0, len(data.genes))))
+    # A copy: whatever a model does to the controls that it is given, the truth keeps its own.
+    prediction = model.predict(queries, _copied(truth.controls)) if queries else Prediction((), np.empty((0, len(data.genes))))
     seconds = {"fit": fit_seconds, "predict": time.perf_counter() - start}
     mean, fallback = checked(prediction, queries, data.genes, truth.controls)
     row_of = {c: i for i, c in enumerate(prediction.conditions)}
@@ -94,6 +95,10 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
     cells = predicted_cells(prediction, asked, data.genes) if spread else {}
     variance = predicted_variance(prediction, asked, data.genes, cells)
     return Answer(out, fallbacks, absent, seconds, variance, cells, has_cells=bool(prediction.cells))
+
+
+def _copied(profiles: Profiles) -> Profiles:
+    return Profiles(profiles.conditions, profiles.mean.copy(), profiles.var.copy(), profiles.n_cells.copy())
 
 
 def checked(prediction: Prediction, queries: Sequence[Condition], genes: Array, controls: Profiles) -> tuple[Array, Array]:

@@ -1,14 +1,31 @@
-"""What a metric is worth on a data set: whether it tells a positive control from a negative one, and models on that scale."""
+"""What a metric is worth on a data set: whether it tells a positive control from a negative one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from .inference import Clusters, bootstrap_interval, chosen, defined, design_effect, gain, widen
+from .dependence import Clusters, chosen, sample
+from .inference import bootstrap_intervals, defined, gain
+from .scale import CalibratedScore, Ceiling, calibrated_score, calibrated_scores, reliability_ceiling
+from .strata import Contexts, context_mean
+
+__all__ = [
+    "CalibratedScore",
+    "Calibration",
+    "Ceiling",
+    "Pair",
+    "calibrate",
+    "calibrated_score",
+    "calibrated_scores",
+    "calibrations",
+    "reliability_ceiling",
+    "wilson",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -49,17 +66,6 @@ class Calibration:
     reason: str
 
 
-@dataclass(frozen=True)
-class CalibratedScore:
-    """A model between the negative control (0) and the positive one (1), over `n` perturbations; NaN comes with a reason."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    reason: str = ""
-
-
 def calibrate(
     positive: Array,
     negative: Array,
@@ -70,6 +76,7 @@ def calibrate(
     n_boot: int = 2000,
     seed: int = 0,
     clusters: Clusters | None = None,
+    contexts: Contexts | None = None,
 ) -> Calibration:
     """Dynamic range fraction and share of wins of a positive over a negative control.
 
@@ -85,39 +92,79 @@ def calibrate(
         Of the metric.
     clusters
         The targets of each perturbation; intervals are widened where perturbations share some.
+    contexts
+        The context of each perturbation, where there are several; both numbers are then means over contexts.
 
     Notes
     -----
-    The interval of the share of wins is Wilson's, at n divided by the `inference.design_effect`; ties leave less variance
-    than a binomial share has, so it errs on the wide side. A share below 0.5 with its whole interval does not separate
-    either: such a metric prefers the negative control.
+    The interval of the share of wins is Wilson's, at 1 / sum(w^2) perturbations (w the weights of the mean; n in a single
+    context) divided by the `dependence.design_effect`; ties leave less variance than a binomial share has, so it errs on the
+    wide side. A share below 0.5 with its whole interval does not separate either: such a metric prefers the negative
+    control. A metric without a finite perfect value has no dynamic range fraction; its share of wins decides.
 
     References
     ----------
     Miller et al. 2025 (dynamic range fraction; without their clipping and their 1e-6 in the denominator). Vollenweider and
     Buehlmann, doi 10.64898/2026.04.20.719650 (share of wins). Wilson, J. Am. Stat. Assoc. 22 (1927).
     """
-    keep = defined(positive, negative)
-    pos, neg = (gain(v, direction=direction, perfect=perfect)[keep] for v in (positive, negative))
-    mine = chosen(clusters, keep)
-    room = float(gain(np.array(perfect), direction=direction, perfect=perfect)) - neg
-    # Where the negative control is perfect up to rounding, there is nothing to gain and the fraction is undefined.
-    open_ = room > ROUNDING * (1 + abs(perfect))
-    fraction = (pos - neg)[open_] / room[open_]
-    drf = float(np.sort(fraction).mean()) if len(fraction) else float("nan")
-    drf_low, drf_high = bootstrap_interval(fraction, level=level, n_boot=n_boot, seed=seed, clusters=chosen(mine, open_))
-    wins = (1 + np.sign(pos - neg)) / 2
-    bds = float(wins.mean()) if len(wins) else float("nan")
-    bds_low, bds_high = wilson(bds, len(wins) / design_effect(wins, mine), level=level)
-    reason = _why_not(bds_low, bds_high, len(wins))
-    return Calibration(
-        drf, drf_low, drf_high, bds, bds_low, bds_high, len(wins), int((~open_).sum()), separates=not reason, reason=reason
+    pair = Pair(positive, negative, direction, perfect)
+    return calibrations([pair], level=level, n_boot=n_boot, seed=seed, clusters=clusters, contexts=contexts)[0]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Values of two controls on a metric, as `calibrate` takes them."""
+
+    positive: Array
+    negative: Array
+    direction: str
+    perfect: float
+
+
+def calibrations(
+    pairs: Sequence[Pair],
+    *,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+    clusters: Clusters | None = None,
+    contexts: Contexts | None = None,
+) -> list[Calibration]:
+    """`calibrate` for many pairs of controls on the same perturbations."""
+    fractions, wins, saturated = [], [], []
+    for pair in pairs:
+        keep = defined(pair.positive, pair.negative)
+        pos, neg = (gain(v, direction=pair.direction, perfect=pair.perfect) for v in (pair.positive, pair.negative))
+        room = float(gain(np.array(pair.perfect), direction=pair.direction, perfect=pair.perfect)) - neg
+        # Where the negative control is perfect up to rounding, there is nothing to gain and the fraction is undefined.
+        closed = np.isfinite(room) & (room <= ROUNDING * (1 + abs(pair.perfect)))
+        open_ = keep & ~closed & np.isfinite(room)
+        fractions.append(np.divide(pos - neg, room, out=np.full(len(keep), np.nan), where=open_))
+        wins.append(np.where(keep, (1 + np.sign(pos - neg)) / 2, np.nan))
+        saturated.append(int((keep & closed).sum()))
+    if not pairs:
+        return []
+    ends = bootstrap_intervals(
+        np.stack(fractions, axis=1), level=level, n_boot=n_boot, seed=seed, clusters=clusters, contexts=contexts
     )
+    found = []
+    for fraction, won, lost, low, high in zip(fractions, wins, saturated, *ends, strict=True):
+        keep = ~np.isnan(won)
+        n, bds = int(keep.sum()), context_mean(won, contexts)
+        effective = 0.0
+        if n:
+            known = sample(chosen(clusters, keep), chosen(contexts, keep), n)
+            effective = 1 / (known.weight**2).sum() / known.design_effects(won[keep][:, None])[0]
+        ends = wilson(bds, effective, level=level)
+        reason = _why_not(*ends, n)
+        drf = context_mean(fraction, contexts)
+        found.append(Calibration(drf, float(low), float(high), bds, *ends, n, lost, separates=not reason, reason=reason))
+    return found
 
 
 def _why_not(low: float, high: float, n: int) -> str:
     if n < FEWEST:
-        return f"both controls are defined on {n} perturbations, fewer than {FEWEST}"
+        return f"both controls are defined on {n} condition(s), fewer than {FEWEST}"
     if np.isnan(low):
         return "every two perturbations share a target"
     if high < 0.5:
@@ -135,61 +182,5 @@ def wilson(share: float, n: float, *, level: float = 0.95) -> tuple[float, float
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = share + z * z / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return float((centre - half) / (1 + z * z / n)), float((centre + half) / (1 + z * z / n))
-
-
-def calibrated_score(
-    model: Array,
-    positive: Array,
-    negative: Array,
-    *,
-    direction: str,
-    perfect: float,
-    level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
-    clusters: Clusters | None = None,
-) -> CalibratedScore:
-    """Where a model stands between the negative control (0) and the positive one (1).
-
-    (m_model - m_neg) / (m_pos - m_neg) of mean gains over the perturbations on which all three are defined, not clipped.
-    The interval is a percentile bootstrap that draws perturbations for all three together, widened by the root of the
-    design effect of the linearised residuals (model - neg) - score (pos - neg).
-
-    Parameters
-    ----------
-    model, positive, negative
-        (n,) values aligned by perturbation, NaN where undefined.
-    direction, perfect
-        Of the metric; for ``target``, means are of \\|value - perfect\\|.
-    clusters
-        The targets of each perturbation.
-
-    Returns
-    -------
-    `CalibratedScore`; NaN with a reason below two perturbations and where the interval of m_pos - m_neg is not wholly
-    above 0, for a ratio to a difference that may be nothing says nothing.
-    """
-    nan = float("nan")
-    keep = defined(model, positive, negative)
-    m, pos, neg = (gain(v, direction=direction, perfect=perfect)[keep] for v in (model, positive, negative))
-    mine = chosen(clusters, keep)
-    n = len(m)
-    if n < 2:
-        return CalibratedScore(nan, nan, nan, n, f"the model and both controls are defined on {n} perturbations, fewer than 2")
-    low, high = bootstrap_interval(pos - neg, level=level, n_boot=n_boot, seed=seed, clusters=mine)
-    if np.isnan(low):
-        return CalibratedScore(nan, nan, nan, n, "every two perturbations share a target")
-    if low <= 0:
-        reason = "cannot be told from" if high >= 0 else "is worse than"
-        return CalibratedScore(nan, nan, nan, n, f"the positive control {reason} the negative one")
-    order = np.lexsort((m, pos, neg))
-    over, range_ = (m - neg)[order], (pos - neg)[order]
-    value = float(over.mean() / range_.mean())
-    draws = np.random.default_rng(seed).integers(0, n, size=(n_boot, n))
-    tail = (1 - level) / 2
-    top, bottom = over[draws].mean(axis=1), range_[draws].mean(axis=1)
-    # Draws without any range have no ratio; the suppression above leaves fewer of them than the tail holds.
-    low, high = np.quantile(top[bottom > 0] / bottom[bottom > 0], [tail, 1 - tail])
-    effect = design_effect((m - neg) - value * (pos - neg), mine)
-    return CalibratedScore(value, *widen(low, high, centre=value, effect=effect), n)
+    low, high = np.clip([(centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)], 0, 1)
+    return float(low), float(high)

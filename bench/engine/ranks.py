@@ -1,16 +1,68 @@
-"""The order of models by a metric: ranks that are shared where the data cannot tell, and how stable the order is."""
+"""The order of models by a metric: ranks that are shared where the data cannot tell, groups, and how stable the order is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from .inference import Clusters, chosen, defined, design_effect, gain, holm, sign_flip_p
+from .dependence import Clusters, chosen, design_effect
+from .inference import defined, gain, holm, sign_flip_p, weighed
+from .strata import Contexts, context_mean, resampled_means, strata, weights
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PairwiseTests:
+    """Every model against every other.
+
+    Parameters
+    ----------
+    order
+        Models from the best mean to the worst.
+    p
+        For each pair, the better mean first, the p value of no difference, adjusted after Holm over all pairs.
+    better
+        Pairs of which the first is significantly better.
+    """
+
+    order: tuple[str, ...]
+    p: Mapping[tuple[str, str], float]
+    better: frozenset[tuple[str, str]]
+
+
+def pairwise_tests(
+    values: Mapping[str, Array],
+    *,
+    direction: str,
+    perfect: float,
+    alpha: float = 0.05,
+    n_perm: int = 10_000,
+    seed: int = 0,
+    clusters: Clusters | None = None,
+    contexts: Contexts | None = None,
+) -> PairwiseTests:
+    """Paired sign-flip tests between all models that have a value, with Holm over all pairs; parameters as in `tied_ranks`."""
+    gains = _gains(values, direction, perfect)
+    mean = {m: context_mean(g, contexts) for m, g in gains.items()}
+    order = sorted(gains, key=lambda m: (-mean[m], m))
+    pairs = list(combinations(order, 2))
+    if not pairs:
+        return PairwiseTests(tuple(order), {}, frozenset())
+    raw = [gains[a] - gains[b] for a, b in pairs]
+    known = [defined(x) for x in raw]
+    effects = [design_effect(x[k], chosen(clusters, k), chosen(contexts, k)) for x, k in zip(raw, known, strict=True)]
+    d = np.stack([weighed(x, contexts) for x in raw], axis=1)
+    d = d[~np.isnan(d).all(axis=1)]
+    n_perm = max(n_perm, int(np.ceil(10 * len(pairs) / alpha)))
+    p = holm(sign_flip_p(d, np.array(effects), n_perm=n_perm, seed=seed)) if len(d) else np.full(len(pairs), np.nan)
+    # On the perturbations they share, the model with the better mean may be the worse one; then it is no evidence either.
+    better = frozenset(pair for i, pair in enumerate(pairs) if p[i] < alpha and np.nansum(d[:, i]) > 0)
+    return PairwiseTests(tuple(order), dict(zip(pairs, p.tolist(), strict=True)), better)
 
 
 def tied_ranks(
@@ -22,6 +74,7 @@ def tied_ranks(
     n_perm: int = 10_000,
     seed: int = 0,
     clusters: Clusters | None = None,
+    contexts: Contexts | None = None,
 ) -> dict[str, int]:
     """Ranks of models, shared where the data cannot tell a model from the best of its group.
 
@@ -39,37 +92,106 @@ def tied_ranks(
         Of the metric; for ``target`` the values compared are \\|value - perfect\\|.
     n_perm
         Sign patterns at least; more are drawn where Holm over many pairs would leave even the smallest p above `alpha`.
-    clusters
-        The targets of each perturbation, as in `paired_test`.
+    clusters, contexts
+        The targets and the context of each perturbation, as in `inference.paired_test`.
 
     Returns
     -------
     Rank of each model, best first: 1 + the number of models in better groups. A model without a value has none and is absent.
     """
-    gains = _gains(values, direction, perfect)
-    mean = {m: float(np.sort(g[~np.isnan(g)]).mean()) for m, g in gains.items()}
-    order = sorted(gains, key=lambda m: (-mean[m], m))
-    pairs = list(combinations(order, 2))
-    if not pairs:
-        return dict.fromkeys(order, 1)
-    d = np.stack([gains[a] - gains[b] for a, b in pairs], axis=1)
-    d = d[~np.isnan(d).all(axis=1)]
-    known = [defined(gains[a], gains[b]) for a, b in pairs]
-    effects = [design_effect((gains[a] - gains[b])[k], chosen(clusters, k)) for (a, b), k in zip(pairs, known, strict=True)]
-    n_perm = max(n_perm, int(np.ceil(10 * len(pairs) / alpha)))
-    p = holm(sign_flip_p(d, np.array(effects), n_perm=n_perm, seed=seed)) if len(d) else np.full(len(pairs), np.nan)
-    # On the perturbations they share, the model with the better mean may be the worse one; then it is no evidence either.
-    worse = {pair for i, pair in enumerate(pairs) if p[i] < alpha and np.nansum(d[:, i]) > 0}
+    return ranks_of(
+        pairwise_tests(
+            values,
+            direction=direction,
+            perfect=perfect,
+            alpha=alpha,
+            n_perm=n_perm,
+            seed=seed,
+            clusters=clusters,
+            contexts=contexts,
+        )
+    )
+
+
+def ranks_of(tests: PairwiseTests) -> dict[str, int]:
+    """`tied_ranks` from tests that are already made."""
     ranks: dict[str, int] = {}
-    leader = order[0]
-    for place, model in enumerate(order, 1):
-        if (leader, model) in worse:
+    leader = tests.order[0] if tests.order else ""
+    for place, model in enumerate(tests.order, 1):
+        if (leader, model) in tests.better:
             leader = model
         ranks[model] = place if leader == model else ranks[leader]
     return ranks
 
 
-def rank_stability(values: Mapping[str, Array], *, direction: str, perfect: float, n_boot: int = 1000, seed: int = 0) -> float:
+def mean_ranks(
+    values: Mapping[str, Array], *, direction: str, perfect: float, contexts: Contexts | None = None
+) -> dict[str, float]:
+    """Mean over perturbations (then over contexts) of a model's rank among all models, 1 the best, ties sharing their mid-rank.
+
+    Perturbations on which a model is undefined are left out for all, so that every rank is among the same models. Empty
+    where none is left.
+
+    References
+    ----------
+    Demsar, J. Mach. Learn. Res. 7 (2006): average ranks of a critical-difference diagram.
+    """
+    from scipy.stats import rankdata
+
+    gains = _gains(values, direction, perfect)
+    if not gains:
+        return {}
+    table = np.stack(list(gains.values()))
+    keep = defined(*gains.values())
+    if not keep.any():
+        return {}
+    ranks = rankdata(-table[:, keep], axis=0)
+    return {m: context_mean(r, chosen(contexts, keep)) for m, r in zip(gains, ranks, strict=True)}
+
+
+def letters(order: Sequence[str], different: frozenset[tuple[str, str]]) -> dict[str, str]:
+    """Compact letter display: two models share a letter exactly where no test tells them apart.
+
+    Parameters
+    ----------
+    order
+        Models, best first; letters are given in this order.
+    different
+        Pairs (in either order) that a test tells apart.
+
+    >>> letters(["x", "y", "z"], frozenset({("x", "z")}))
+    {'x': 'a', 'y': 'ab', 'z': 'b'}
+
+    References
+    ----------
+    Piepho, J. Comput. Graph. Stat. 13 (2004): insert and absorb.
+    """
+    place = {m: i for i, m in enumerate(order)}
+    groups = [frozenset(range(len(order)))]
+    for a, b in sorted(sorted((place[a], place[b])) for a, b in different):
+        split = {g - {drop} if {a, b} <= g else g for g in groups for drop in (a, b)}
+        groups = [g for g in split if not any(g < other for other in split)]
+    names = dict.fromkeys(order, "")
+    for number, group in enumerate(sorted(map(sorted, groups))):
+        for i in group:
+            names[order[i]] += _letter(number)
+    return names
+
+
+def _letter(number: int) -> str:
+    """One of a to z, then a1, b1, …"""
+    return chr(ord("a") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
+def rank_stability(
+    values: Mapping[str, Array],
+    *,
+    direction: str,
+    perfect: float,
+    n_boot: int = 1000,
+    seed: int = 0,
+    contexts: Contexts | None = None,
+) -> float:
     """Whether another draw of perturbations would order the models alike: 1 the same order, 0 no relation, -1 reversed.
 
     Mean Kendall tau-b between the models' means and their means over n perturbations drawn with replacement, the same
@@ -84,24 +206,33 @@ def rank_stability(values: Mapping[str, Array], *, direction: str, perfect: floa
     Kendall, Biometrika 33 (1945): tau-b.
     """
     gains = _gains(values, direction, perfect)
-    if len(gains) < 2:
+    if len(gains) < 2 or len(next(iter(gains.values()))) < 2:
         return float("nan")
-    table = np.stack([gains[m] for m in sorted(gains)])
-    table = table[:, np.lexsort(table)]
-    n = table.shape[1]
-    if n < 2:
-        return float("nan")
-    draws = np.random.default_rng(seed).integers(0, n, size=(n_boot, n))
-    rows = np.concatenate([np.arange(n)[None], draws])
+    table = np.stack([gains[m] for m in sorted(gains)], axis=1)
+    names = None if contexts is None else np.asarray(contexts, dtype=str)
+    order = np.lexsort((*table.T, *(() if names is None else (names,))))
+    table, where = table[order], None if names is None else names[order].tolist()
     known = ~np.isnan(table)
-    counts = np.stack([k[rows].sum(axis=1) for k in known], axis=1)
-    sums = np.stack([np.where(k, v, 0.0)[rows].sum(axis=1) for v, k in zip(table, known, strict=True)], axis=1)
-    means = (sums / np.where(counts, counts, 1))[(counts > 0).all(axis=1)]
-    i, j = np.triu_indices(len(table), 1)
-    signs = np.sign(means[:, i] - means[:, j])
+    weight = np.zeros(table.shape)
+    for column, own in enumerate(known.T):
+        weight[own, column] = weights(chosen(where, own), int(own.sum()))
+    drawn = resampled_means(table, weight, strata(where, len(table)), n_boot=n_boot, seed=seed)
+    means = np.array([context_mean(column, where) for column in table.T])
+    tau = kendall_tau(means, drawn[~np.isnan(drawn).any(axis=1)])
+    return float(np.nanmean(tau)) if (~np.isnan(tau)).any() else float("nan")
+
+
+def kendall_tau(x: Array, y: Array) -> Array:
+    """(b,) Kendall's tau-b between (k,) numbers and each row of (b, k) others; NaN where either has only ties.
+
+    Differences that are nothing but rounding are ties.
+    """
+    rows = np.concatenate([np.asarray(x, dtype=np.float64)[None], np.atleast_2d(np.asarray(y, dtype=np.float64))])
+    i, j = np.triu_indices(rows.shape[1], 1)
+    difference = rows[:, i] - rows[:, j]
+    signs = np.where(np.abs(difference) > 1e-12 * np.abs(rows).max(axis=1, initial=0)[:, None], np.sign(difference), 0)
     norm = np.sqrt(np.abs(signs[0]).sum() * np.abs(signs[1:]).sum(axis=1))
-    tau = (signs[1:] @ signs[0])[norm > 0] / norm[norm > 0]
-    return float(tau.mean()) if len(tau) else float("nan")
+    return np.divide(signs[1:] @ signs[0], norm, out=np.full(len(norm), np.nan), where=norm > 0)
 
 
 def _gains(values: Mapping[str, Array], direction: str, perfect: float) -> dict[str, Array]:

@@ -98,13 +98,20 @@ def _environment(cache, extra):
     return {**own, "PBENCH_CACHE": str(cache), "PBENCH_DATA": "/nonexistent", "OMP_NUM_THREADS": "1", **extra}
 
 
+def _typed(arguments):
+    """Arguments as strings; a run without the controls, which would only take time, unless a test asks for them."""
+    typed = [str(a) for a in arguments]
+    plain = typed[:1] == ["run"] and "--controls" not in typed and "--no-controls" not in typed
+    return typed + ["--no-controls"] if plain else typed
+
+
 @pytest.fixture(scope="session")
 def pbench(shared_cache):
     """The command line in a process of its own; returns the finished process."""
 
     def call(*arguments, cwd, cache=shared_cache, timeout=120, **env):
         return subprocess.run(
-            [sys.executable, "-c", ENTRY, *map(str, arguments)],
+            [sys.executable, "-c", ENTRY, *_typed(arguments)],
             cwd=cwd,
             env=_environment(cache, env),
             capture_output=True,
@@ -121,7 +128,7 @@ def start_pbench(shared_cache):
 
     def call(*arguments, cwd, cache=shared_cache, **env):
         return subprocess.Popen(
-            [sys.executable, "-c", ENTRY, *map(str, arguments)],
+            [sys.executable, "-c", ENTRY, *_typed(arguments)],
             cwd=cwd,
             env=_environment(cache, env),
             stdout=subprocess.PIPE,

@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbench.bench.contracts.errors import UsageError
-from pbench.bench.engine.calibration import calibrate, calibrated_score, wilson
-from pbench.bench.engine.inference import bootstrap_interval, design_effect
+from pbench.bench.engine.calibration import (
+    Pair,
+    calibrate,
+    calibrated_score,
+    calibrated_scores,
+    calibrations,
+    reliability_ceiling,
+    wilson,
+)
+from pbench.bench.engine.dependence import design_effect
+from pbench.bench.engine.inference import bootstrap_interval
 
 FEW = settings(max_examples=25, deadline=None)
 UP, DOWN, TARGET = ({"direction": d, "perfect": p} for d, p in (("up", 1.0), ("down", 0.0), ("target", 1.0)))
@@ -250,11 +259,13 @@ def test_order_of_perturbations_is_irrelevant(rows, random, orientation):
     model, positive, negative = table
     mixed = {"clusters": [clusters[i] for i in order], "n_boot": 40, **orientation}
     plain = {"clusters": clusters, "n_boot": 40, **orientation}
-    # repr, since NaN is unlike itself.
-    assert repr(calibrate(positive, negative, **plain)) == repr(calibrate(positive[order], negative[order], **mixed))
+    ours, theirs = calibrate(positive, negative, **plain), calibrate(positive[order], negative[order], **mixed)
+    assert (ours.n, ours.saturated, ours.separates, ours.reason) == (theirs.n, theirs.saturated, theirs.separates, theirs.reason)
+    for field in ("drf", "drf_low", "drf_high", "bds", "bds_low", "bds_high"):
+        np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), rtol=1e-9, atol=1e-12)
     ours, theirs = calibrated_score(*table, **plain), calibrated_score(*table[:, order], **mixed)
     assert ours.reason == theirs.reason
-    np.testing.assert_allclose([ours.value, ours.low, ours.high], [theirs.value, theirs.low, theirs.high], rtol=1e-12)
+    np.testing.assert_allclose([ours.value, ours.low, ours.high], [theirs.value, theirs.low, theirs.high], rtol=1e-9, atol=1e-12)
 
 
 def test_columns_must_be_aligned():
@@ -262,3 +273,120 @@ def test_columns_must_be_aligned():
         calibrate(np.zeros(3), np.zeros(4), **UP)
     with pytest.raises(UsageError, match="up, down, target"):
         calibrate(np.zeros(3), np.zeros(3), direction="max", perfect=1.0)
+
+
+# -- many metrics or models at once
+
+
+def test_many_pairs_are_each_as_if_alone():
+    rng = np.random.default_rng(8)
+    clusters = [(f"G{i % 9}", f"H{i}") for i in range(30)]
+    pairs = []
+    for orientation in (UP, DOWN, TARGET) * 12:
+        positive, negative = rng.uniform(0, 1, (2, 30))
+        positive[rng.random(30) < 0.1 * rng.integers(0, 2)] = np.nan
+        pairs.append(Pair(positive, negative, *orientation.values()))
+    together = calibrations(pairs, clusters=clusters)
+    for pair, found in zip(pairs, together, strict=True):
+        alone = calibrate(pair.positive, pair.negative, direction=pair.direction, perfect=pair.perfect, clusters=clusters)
+        assert repr(found) == repr(alone)
+    assert repr(calibrations(pairs[:5], clusters=clusters)) == repr(together[:5])
+    assert calibrations([]) == []
+
+
+def test_many_models_are_each_as_if_alone_among_others():
+    rng = np.random.default_rng(9)
+    positive, negative = rng.uniform(0.6, 0.9, 25), rng.uniform(0.1, 0.3, 25)
+    models = [rng.uniform(0.1, 0.9, 25) for _ in range(7)]
+    models[3][:4] = np.nan
+    models[5][:] = np.nan
+    together = calibrated_scores(models, positive, negative, **UP)
+    for model, found in zip(models, together, strict=True):
+        assert repr(calibrated_scores([model], positive, negative, **UP)) == repr([found])
+        other = calibrated_score(model, positive, negative, **UP)
+        assert (other.n, other.reason) == (found.n, found.reason)
+        if not found.reason:
+            assert other.value == pytest.approx(found.value)
+            assert (other.low, other.high) == pytest.approx((found.low, found.high), abs=0.05)
+    assert "on 0 condition(s)" in together[5].reason
+
+
+def test_without_a_finite_perfect_value_the_share_of_wins_decides():
+    found = calibrate(np.linspace(2, 3, 9), np.linspace(1, 2, 9) - 0.5, direction="up", perfect=float("inf"))
+    assert np.isnan([found.drf, found.drf_low, found.drf_high]).all()
+    assert (found.bds, found.saturated, found.separates) == (1, 0, True)
+
+
+# -- contexts
+
+
+def test_a_large_context_does_not_speak_for_a_small_one():
+    contexts = ["a"] * 30 + ["b"] * 6
+    negative = np.full(36, 0.2)
+    positive = np.where(np.arange(36) < 30, 0.6, 0.1)
+    found = calibrate(positive, negative, **UP, contexts=contexts)
+    assert found.bds == pytest.approx(0.5)
+    assert found.drf == pytest.approx((0.5 - 0.125) / 2)
+    assert not found.separates
+    assert calibrate(positive, negative, **UP).separates
+    np.testing.assert_allclose((found.bds_low, found.bds_high), wilson(0.5, 4 / (1 / 30 + 1 / 6)), rtol=1e-12)
+    model = np.where(np.arange(36) < 30, 0.4, 0.3)
+    score = calibrated_score(model, positive + 0.3, negative, **UP, contexts=contexts)
+    assert score.value == pytest.approx((0.2 / 2 + 0.1 / 2) / (0.7 / 2 + 0.2 / 2))
+
+
+def test_controls_that_share_no_perturbation_have_no_calibration():
+    gone = np.full(4, np.nan)
+    for contexts in (None, ["a", "a", "b", "b"]):
+        found = calibrate(gone, np.ones(4), **UP, clusters=[("A",), ("A",), ("B",), ("C",)], contexts=contexts)
+        assert found.n == 0 and not found.separates
+        assert np.isnan([found.drf, found.drf_low, found.bds, found.bds_low]).all()
+        score = calibrated_score(gone, np.ones(4), np.zeros(4), **UP, clusters=[("A",)] * 4, contexts=contexts)
+        assert score.n == 0 and np.isnan(score.value)
+        ceiling = reliability_ceiling(gone, clusters=[("A",)] * 4, contexts=contexts)
+        assert ceiling.n == 0 and np.isnan(ceiling.value)
+
+
+def test_coverage_of_the_score_with_contexts():
+    rng = np.random.default_rng(10)
+    contexts = ["a"] * 50 + ["b"] * 15
+    of_context = np.where(np.arange(65) < 50, 0.5, -0.5)
+    covered = {True: 0, False: 0}
+    for _ in range(400):
+        shared = rng.normal(0, 0.3, 65)
+        model = 0.5 + 0.4 * of_context + shared + rng.normal(0, 0.3, 65)
+        positive, negative = 0.9 + shared + rng.normal(0, 0.3, 65), 0.1 + shared + rng.normal(0, 0.3, 65)
+        for by_context in covered:
+            found = calibrated_score(model, positive, negative, **UP, n_boot=400, contexts=contexts if by_context else None)
+            covered[by_context] += found.low <= 0.5 <= found.high
+    assert 0.90 <= covered[True] / 400 <= 0.98
+    assert covered[False] / 400 < 0.80, "the mean over perturbations is another question"
+
+
+# -- ceilings
+
+
+@pytest.mark.parametrize(("noise", "cells"), [(1.0, 20), (2.0, 40), (3.0, 10)])
+def test_the_ceiling_is_what_the_truth_without_noise_reaches(noise, cells):
+    rng = np.random.default_rng(11)
+    halves, noise_free = [], []
+    for _ in range(60):
+        truth = rng.normal(0, 1, 400)
+        first, second = truth + noise / np.sqrt(cells / 2) * rng.normal(size=(2, 400))
+        halves.append(np.corrcoef(first, second)[0, 1])
+        noise_free.append(np.corrcoef(truth, (first + second) / 2)[0, 1])
+    found = reliability_ceiling(np.array(halves))
+    assert found.value == pytest.approx(np.mean(noise_free), abs=0.01)
+    assert found.low <= np.mean(noise_free) <= found.high
+    assert found.n == 60
+
+
+def test_the_ceiling_by_hand_and_its_ends():
+    found = reliability_ceiling(np.array([0.6, np.nan, 0.6, 0.6]))
+    assert (found.value, found.low, found.high) == pytest.approx((np.sqrt(1.2 / 1.6),) * 3)
+    assert found.n == 3
+    assert reliability_ceiling(np.array([0.9, 1.0, 1.0, -0.9, 1.0])).low == 0
+    for reason, values in {"do not correlate": [-0.2, 0.1], "no perturbation": [np.nan, np.nan]}.items():
+        nothing = reliability_ceiling(np.array(values))
+        assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+        assert reason in nothing.reason

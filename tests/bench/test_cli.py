@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from pbench.bench.cli.main import COMMANDS, cli, main
-from pbench.bench.cli.run import parse_seeds
+from pbench.bench.cli.run import CONTROLS, model_requests, parse_seeds, with_controls
+from pbench.bench.cli.run import run as run_command
+from pbench.bench.contracts.errors import UsageError
 from pbench.bench.contracts.registry import REGISTRIES
 
 HEAVY = ("torch", "scanpy", "pertpy", "anndata", "sklearn")
@@ -247,7 +249,19 @@ def test_json_stays_one_object_when_a_plugin_prints(pbench, toy_plugin, tmp_path
         "class Noisy(NoChange):\n    def fit(self, data, *, seed):\n        print('noise in fit')\n        return super().fit(data, seed=seed)\n"
     )
     done = pbench(
-        *("run", "--plugin", "noisy.py", "--plugin", toy_plugin, "--dataset", "toy-screen", "--models", "noisy", "--json"),
+        *(
+            "run",
+            "--plugin",
+            "noisy.py",
+            "--plugin",
+            toy_plugin,
+            "--dataset",
+            "toy-screen",
+            "--models",
+            "noisy",
+            "--json",
+            "--no-controls",
+        ),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -262,7 +276,19 @@ def test_a_split_is_made_written_audited_and_run(pbench, toy_plugin, tmp_path):
     (path,) = (tmp_path / "splits").glob("*.json")
     audited = pbench("audit", path, "--json", cwd=tmp_path)
     assert audited.returncode == 0 and json.loads(audited.stdout)[0]["status"] in ("pass", "warn")
-    run = pbench("run", "--split", path, "--dataset", "toy-screen", "--models", "additive", "--json", *plugin, cwd=tmp_path)
+    run = pbench(
+        "run",
+        "--split",
+        path,
+        "--dataset",
+        "toy-screen",
+        "--models",
+        "additive",
+        "--json",
+        "--no-controls",
+        *plugin,
+        cwd=tmp_path,
+    )
     assert run.returncode == 0, run.stderr
     (job,) = json.loads(run.stdout)["jobs"]
     assert job["spec"]["split_id"] == json.loads(path.read_text())["id"]
@@ -271,6 +297,34 @@ def test_a_split_is_made_written_audited_and_run(pbench, toy_plugin, tmp_path):
     path.write_text(json.dumps(leaking))
     refused = pbench("run", "--split", path, "--dataset", "toy-screen", *plugin, cwd=tmp_path)
     assert refused.returncode == 3 and "was edited" in refused.stderr
+
+
+def test_the_controls_run_with_every_matrix(pbench, toy_plugin, tmp_path):
+    asked = ("run", "--dataset", "toy-screen", "--plugin", toy_plugin, "--models", "additive,train-mean", "--metrics", "headline")
+    done = pbench(*asked, "--json", "--controls", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    jobs = {job["model"]: job for job in json.loads(done.stdout)["jobs"]}
+    assert set(jobs) == {"additive", *CONTROLS}
+    board = (tmp_path / "results" / "leaderboard.md").read_text()
+    assert "What the metrics can tell" in board and "technical-duplicate over" in board
+
+
+def test_controls_are_asked_for_once():
+    labels = [str(r) for r in with_controls("additive,train-mean,train-mean[weight=cell]")]
+    assert labels[:3] == ["additive", "train-mean", "train-mean[weight=cell]"]
+    assert labels[3:] == [name for name in CONTROLS if name != "train-mean"]
+    (option,) = [p for p in run_command.params if p.name == "controls"]
+    assert option.default is True
+
+
+def test_groups_are_left_out_of_all_and_asked_for_by_name():
+    every, gaming = ({r.name for r in model_requests(text)} for text in ("all", "gaming"))
+    assert gaming and all(name.startswith("gaming-") for name in gaming)
+    assert not every & gaming and "submission" not in every and {"additive", "oracle-mean"} <= every
+    assert {r.name for r in model_requests("gaming-s*")} < gaming
+    assert [r.name for r in model_requests("gaming-hub")] == ["gaming-hub"]
+    with pytest.raises(UsageError):
+        model_requests("g*p")
 
 
 def test_check_reports_a_bad_file_with_1(typed, tmp_path):

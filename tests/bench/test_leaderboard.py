@@ -18,6 +18,8 @@ from pbench.leaderboards.board import boards, refused
 from pbench.leaderboards.markdown import escape, number, render
 
 MODELS = "no-change,train-mean,additive,oracle-mean"
+#: What a run adds by itself.
+ADDED = ("technical-duplicate", "interpolated-duplicate", "shuffled")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,8 @@ def finished(pbench, toy_plugin, tmp_path_factory):
             toy_plugin,
             "--dataset",
             "toy-screen",
+            "--split",
+            "doubles[holdout=0.9,validation=0.0]",
             "--out",
             "results",
             "--models",
@@ -53,19 +57,25 @@ def rendered(results, keep=lambda card: True):
     return render_boards(results, keep)
 
 
+def tables(text):
+    """The tables of a board: for each a list of rows without alignment rows, each a list of cells."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\n?)+", text, re.M):
+        lines = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in block.splitlines()]
+        found.append([line for line in lines if not set("".join(line)) <= set(":-")])
+    return found
+
+
 def rows(text):
-    """Table rows by model without rank, ranks by model, and all other lines without alignment rows."""
-    found, ranks, rest = {}, {}, []
-    for line in text.splitlines():
-        cells = [c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if not cells or set("".join(cells)) <= set(":-"):
-            rest += [] if cells else [line]
-        elif cells[0].isdigit() or cells[0] in ("–", "rank"):
-            ranks[cells[1]] = cells[0]
-            found[cells[1]] = cells[1:]
-        else:
-            found[cells[0]] = cells
-    return found, ranks, rest
+    """Of the tables by model: rows by model without rank, ranks by model; and all lines that stand in no table."""
+    found, ranks = {}, {}
+    for header, *lines in tables(text):
+        if header[:1] == ["rank"]:
+            ranks |= {line[1]: line[0] for line in lines if line[0]}
+            found |= {line[1]: line[1:] for line in lines if line[0]}
+        elif header[:2] == ["model", "coverage"]:
+            found |= {line[0]: line for line in lines}
+    return found, ranks, [line for line in text.splitlines() if not line.startswith("|")]
 
 
 def test_rendering_twice_gives_the_same_bytes(results):
@@ -93,10 +103,11 @@ def test_another_model_moves_nothing_but_ranks(results):
     fewer, ranks_of_fewer, rest_of_fewer = rows(rendered(results, lambda card: card["model"] != "additive"))
     more, ranks, rest = rows(rendered(results))
     assert "additive" in more and "additive" not in fewer
-    for model in ("no-change", "train-mean", "oracle-mean"):
+    for model in ("no-change", "train-mean", "oracle-mean", *ADDED):
         assert more[model] == fewer[model]
     assert set(ranks) - set(ranks_of_fewer) == {"additive"}
-    assert [line for line in rest_of_fewer if line not in rest] == []
+    order = ("Rank stability", "Agreement")
+    assert [line for line in rest_of_fewer if line not in rest and not line.startswith(order)] == []
 
 
 def test_ranks_follow_the_primary_metric(results):
@@ -136,7 +147,7 @@ def test_results_of_a_split_that_leaks_are_refused(results):
     shown, _, _ = rows(board)
     assert "train-mean" not in shown and "additive" in shown
     assert "train-mean on toy-screen" in apart and "rule 2, reversed combinations" in apart
-    for model in ("no-change", "additive", "oracle-mean"):
+    for model in ("no-change", "additive", "oracle-mean", *ADDED):
         edit(results, model, fail)
     assert rendered(results).startswith("## Refused")
 
@@ -196,8 +207,26 @@ def test_the_command_renders_checks_and_narrows(results, pbench, tmp_path):
     assert pbench("leaderboard", "--results", results, "--check", results / "leaderboard.md", cwd=tmp_path).returncode == 0
     (tmp_path / "old.md").write_text(shown.stdout + "x")
     assert pbench("leaderboard", "--results", results, "--check", "old.md", cwd=tmp_path).returncode == 1
-    made = json.loads(pbench("leaderboard", "--results", results, "--json", "--models", "add*", cwd=tmp_path).stdout)
-    assert [[line["model"] for line in board["lines"]] for board in made] == [["additive"]]
+    (board,) = json.loads(pbench("leaderboard", "--results", results, "--json", "--models", "add*", cwd=tmp_path).stdout)
+    assert [line["model"] for line in board["lines"]] == ["additive"]
+    # Controls say what the metrics can tell, also where they are not shown.
+    assert board["controls"]["mse@de20"]["positive"] == "interpolated-duplicate"
+    assert set(board["lines"][0]["scores"]) == set(board["controls"])
+    median = board["lines"][0]["cells"]["mse@de20"]["median"]
+    table = Store(results).rows(Store(results).cards())
+    assert median == pytest.approx(table[(table["model"] == "additive") & (table["metric"] == "mse@de20")]["value"].median())
+
+
+def test_the_command_draws_the_order(results, pbench, tmp_path):
+    from xml.etree import ElementTree
+
+    done = pbench("leaderboard", "--results", results, "--figures", "a/b", cwd=tmp_path)
+    again = pbench("leaderboard", "--results", results, "--figures", "c", cwd=tmp_path)
+    (drawn,), (same,) = ((tmp_path / folder).iterdir() for folder in ("a/b", "c"))
+    assert drawn.name in done.stderr and done.stdout == again.stdout
+    assert drawn.read_bytes() == same.read_bytes()
+    text = {e.text for e in ElementTree.parse(drawn).iter("{http://www.w3.org/2000/svg}text")}
+    assert {"additive", "train-mean", "no-change"} <= text
 
 
 HOSTILE = "a|b <img src=x onerror=1> `c` *d* _e_ [f](http://g) \\ & ~~h~~ \n# i"
@@ -294,7 +323,7 @@ def test_intervals_stay_in_the_range_of_the_metric():
     import pandas as pd
 
     from pbench.leaderboards.aligned import align
-    from pbench.leaderboards.board import _cell
+    from pbench.leaderboards.cells import cells
 
     labels = ["A+B", "A+C", "D+E"]
     rows = pd.DataFrame(
@@ -302,6 +331,7 @@ def test_intervals_stay_in_the_range_of_the_metric():
             "model": "m",
             "metric": "mse@de20",
             "fold": "1/1",
+            "seed": 0,
             "condition": labels,
             "perturbation": labels,
             "value": [0.001, 0.002, 3.0],
@@ -309,7 +339,7 @@ def test_intervals_stay_in_the_range_of_the_metric():
         }
     )
     metric = registry.metrics.get("mse@de20")
-    cell = _cell(align(rows, ("mse@de20",))["mse@de20"], "m", metric)
+    cell = cells(align(rows, ("mse@de20",)), {"mse@de20": metric})["m"]["mse@de20"]
     assert 0 == metric.lower <= cell.low < cell.mean < cell.high
 
 
@@ -323,14 +353,18 @@ def test_seeds_are_averaged_and_reasons_counted_by_condition():
         ("m", "A", 0, 1.0, None),
         ("m", "A", 1, 3.0, None),
         ("m", "B", 0, np.nan, "zero_variance"),
-        ("m", "B", 1, np.nan, "zero_variance"),
+        ("m", "B", 1, np.nan, "single_class"),
         ("n", "B", 0, np.nan, "zero_variance"),
         ("n", "B", 1, 5.0, None),
     ]
     rows = pd.DataFrame(records, columns=["model", "condition", "seed", "value", "reason"])
     rows = rows.assign(metric="x", fold="1/1", perturbation=rows["condition"])
-    found = align(rows, ("x",))["x"]
-    assert found.units == ("1/1 A", "1/1 B") and found.targets == (("A",), ("B",))
-    np.testing.assert_array_equal(found.values["m"], [2.0, np.nan])
-    np.testing.assert_array_equal(found.values["n"], [np.nan, 5.0])
-    assert found.reasons == {"m": {"zero_variance": 1}, "n": {}}
+    for own in (rows, rows[::-1], rows.sample(frac=1, random_state=1)):
+        found = align(own, ("x",))["x"]
+        assert found.units == ("1/1 A", "1/1 B") and found.targets == (("A",), ("B",))
+        np.testing.assert_array_equal(found.values["m"], [2.0, np.nan])
+        np.testing.assert_array_equal(found.values["n"], [np.nan, 5.0])
+        np.testing.assert_array_equal(found.seeds["m"], [[1.0, np.nan], [3.0, np.nan]])
+        np.testing.assert_array_equal(found.seeds["n"], [[np.nan, 5.0]])
+        assert found.reasons == {"m": {"zero_variance": 1}, "n": {}}, "the reason of the first seed, once"
+        assert found.contexts is None

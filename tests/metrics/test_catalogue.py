@@ -89,6 +89,8 @@ def test_parts_of_an_id_without_the_grammar():
 
 
 def test_import_loads_neither_scipy_nor_pandas():
-    code = "import sys, pbench.metrics; print([m for m in ('scipy', 'pandas', 'sklearn', 'anndata', 'numba') if m in sys.modules])"
+    code = (
+        "import sys, pbench.metrics; print([m for m in ('scipy', 'pandas', 'sklearn', 'anndata', 'numba') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -65,6 +65,8 @@ def test_a_perfect_prediction_is_perfect_and_defined_everywhere(norman):
     truth, _ = norman
     comparison = Comparison(truth, truth.profiles.mean.astype(np.float64))
     for name, metric in CATALOGUE.items():
-        if metric.needs != ("means",) or name.startswith(("gi_", "legacy_", "de_", "conformal_", "truth_", "effect_", "magnitude_log")):
+        if metric.needs != ("means",) or name.startswith(
+            ("gi_", "legacy_", "de_", "conformal_", "truth_", "effect_", "magnitude_log")
+        ):
             continue
         np.testing.assert_allclose(metric(comparison).value, metric.perfect, atol=1e-12, err_msg=name)
