@@ -267,6 +267,8 @@ def _contexts(manifest: SplitManifest, test: list[Condition], seen: list[Conditi
         return "fail", f"training has perturbed cells of the test context of {_listed(leaked)}."
     if manifest.test_cells or len(leaked) == len(test):
         return "na", "no test context is held out."
+    if not seen and manifest.declared.get("training") == "not stated":
+        return "na", "nobody has said what was in training."
     declared = manifest.declared.get("target_context_controls")
     if declared is None:
         return "fail", "the manifest does not declare whether controls of the test context are in training."

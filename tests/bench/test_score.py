@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,8 @@ def test_without_a_split_everything_is_test(pbench, toy_plugin, predictions, tmp
     report = json.loads(done.stdout)
     assert {c["model"] for c in report["jobs"]} == {"first try", "oracle-mean", "technical-duplicate", "no-change", "shuffled"}
     assert {c["spec"]["split"] for c in report["jobs"]} == {"everything"}
+    board = Path(report["leaderboard"]).read_text()
+    assert "## Refused" not in board and "### Models" in board and "nobody has said which were training" in board
     (own,) = [c for c in report["jobs"] if c["model"] == "first try"]
     assert (own["n_conditions"], own["n_predicted"], own["absent"]) == (
         15,
