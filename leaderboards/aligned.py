@@ -13,6 +13,8 @@ from ..bench.contracts.condition import parse_label
 
 Array = np.ndarray[Any, Any]
 
+NOT_SCORED = "not scored"
+
 
 @dataclass(frozen=True)
 class Aligned:
@@ -30,8 +32,11 @@ class Aligned:
         For each model (n,) its values, NaN where undefined.
     seeds
         For each model (s, n) its values by seed, NaN where undefined or not run.
+    halves
+        For each model (n,) its values against the second halves of the test cells, which alone calibrate; NaN where
+        undefined or not recorded.
     reasons
-        For each model how many conditions are undefined for which reason.
+        For each model how many conditions are undefined for which reason; `NOT_SCORED` where there is no record.
     """
 
     units: tuple[str, ...]
@@ -39,6 +44,7 @@ class Aligned:
     contexts: tuple[str, ...] | None
     values: Mapping[str, Array]
     seeds: Mapping[str, Array]
+    halves: Mapping[str, Array]
     reasons: Mapping[str, Mapping[str, int]]
 
     def only(self, units: frozenset[str]) -> Aligned:
@@ -51,6 +57,7 @@ class Aligned:
             contexts if contexts and len(set(contexts)) > 1 else None,
             {m: v[keep] for m, v in self.values.items()},
             {m: v[:, keep] for m, v in self.seeds.items()},
+            {m: v[keep] for m, v in self.halves.items()},
             self.reasons,
         )
 
@@ -74,7 +81,10 @@ def align(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Aligned]:
         return {}
     units, models, seeds = _units(rows), _Codes.of(rows["model"]), _Codes.of(rows["seed"])
     reasons = _Codes.of(rows["reason"])
-    value = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    value, half = (
+        rows[c].to_numpy(dtype=np.float64, na_value=np.nan) if c in rows else np.full(len(rows), np.nan)
+        for c in ("value", "half_value")
+    )
     first = np.full(len(units.names), len(rows))
     np.minimum.at(first, units.code, np.arange(len(rows)))
     targets = [parse_label(label) for label in rows["perturbation"].to_numpy(dtype=object)[first]]
@@ -91,7 +101,7 @@ def align(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Aligned]:
         if (name := str(names[metric[own[0]]])) in metrics:
             column = np.unique(units.code[own])
             contexts = tuple(context[c] for c in column)
-            grid = _grid(own, np.searchsorted(column, units.code[own]), len(column), models, seeds, value, reasons)
+            grid = _grid(own, np.searchsorted(column, units.code[own]), len(column), models, seeds, value, half, reasons)
             found[name] = Aligned(
                 tuple(str(units.names[c]) for c in column),
                 tuple(targets[c] for c in column),
@@ -119,18 +129,19 @@ def _units(rows: pd.DataFrame) -> _Codes:
 
 
 def _grid(
-    own: Array, column: Array, n: int, models: _Codes, seeds: _Codes, value: Array, reasons: _Codes
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, dict[str, int]]]:
-    """Values, values by seed and reasons of each model, of the rows `own` (sorted by seed) of one metric.
+    own: Array, column: Array, n: int, models: _Codes, seeds: _Codes, value: Array, half: Array, reasons: _Codes
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array], dict[str, dict[str, int]]]:
+    """Values, values by seed, values on halves and reasons of each model, of the rows `own` (sorted by seed) of one metric.
 
     `column` is the place of each of these rows among the n units.
     """
     there, model = np.unique(models.code[own], return_inverse=True)
-    cube = np.full((len(there), len(seeds.names), n), np.nan)
+    cube, of_half = np.full((2, len(there), len(seeds.names), n), np.nan)
     cube[model, seeds.code[own], column] = value[own]
+    of_half[model, seeds.code[own], column] = half[own]
     known = ~np.isnan(cube)
     count = known.sum(axis=1)
-    mean = np.divide(np.where(known, cube, 0.0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    mean = _over_seeds(cube)
     names = [str(models.names[m]) for m in there]
     why: dict[str, dict[str, int]] = {m: {} for m in names}
     lost = np.flatnonzero((count[model, column] == 0) & (reasons.code[own] >= 0))
@@ -140,5 +151,21 @@ def _grid(
     found, times = np.unique(pair, return_counts=True)
     for p, t in zip(found.tolist(), times.tolist(), strict=True):
         why[names[p // len(reasons.names)]][str(reasons.names[p % len(reasons.names)])] = t
+    scored = np.zeros((len(there), n), dtype=bool)
+    scored[model, column] = True
+    for i in np.flatnonzero(~scored.all(axis=1)):
+        why[names[i]][NOT_SCORED] = int((~scored[i]).sum())
     ran = np.asarray(known.any(axis=2))
-    return dict(zip(names, mean, strict=True)), {m: cube[i][ran[i]] for i, m in enumerate(names)}, why
+    return (
+        dict(zip(names, mean, strict=True)),
+        {m: cube[i][ran[i]] for i, m in enumerate(names)},
+        dict(zip(names, _over_seeds(of_half), strict=True)),
+        why,
+    )
+
+
+def _over_seeds(cube: Array) -> Array:
+    """(models, n) mean over the seeds of (models, seeds, n) that have a value."""
+    known = ~np.isnan(cube)
+    count = known.sum(axis=1)
+    return np.divide(np.where(known, cube, 0.0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)

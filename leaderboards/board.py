@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.calibration import CalibratedScore
 from .aligned import Aligned, align, unit_names
-from .cells import Cell, cells
+from .cells import cells
 from .controls import NO_CHANGE, TRAIN_MEAN, Controls, controls, scores
+from .counted import of_this_version, rows_of, scored_on_all
 from .gaming import GROUP, Gaming, gaming
+from .line import Line, fold_sizes, make_line, split_audit, training_stated
 from .order import PRIMARY, Agreement, Order, agreement, order
 from .strata import Stratum, strata
-
-
-@dataclass(frozen=True)
-class Line:
-    """A model on a board; `cells` by metric id. `status` other than ``ok`` comes with a reason and no cells.
-
-    `predicted`, `asked` and `fallback` count conditions over all folds. `rank` is None for a model that is not ranked.
-    `scores` are calibrated scores by headline metric.
-    """
-
-    model: str
-    reference_row: bool
-    status: str
-    reason: str
-    predicted: int
-    asked: int
-    fallback: int
-    cells: Mapping[str, Cell]
-    absent: Mapping[str, int]
-    prior_knowledge: tuple[str, ...] = ()
-    rank: int | None = None
-    group: str = ""
-    scores: Mapping[str, CalibratedScore] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        return self.status == "ok" and self.predicted == self.asked
 
 
 @dataclass(frozen=True)
@@ -56,8 +28,12 @@ class Board:
     common
         The competing models again, on the conditions that every one of them answered; empty where all answered
         everything, or nothing in common. Models that answered nothing do not narrow it.
-    controls
-        What each metric can tell here; metrics whose controls were not run are absent.
+    audit
+        Worst status and all findings of the leakage audits of all folds, without the rules about models.
+    training_stated
+        False where the audit says that nobody has said what was in training.
+    controls, unknown
+        What each metric can tell here, and of metrics of which that is not known, why.
     order, agreement
         The order of the models that answered everything, by the primary metric and between the headline metrics; None
         where the primary metric is missing or grey, or orders nothing.
@@ -75,10 +51,12 @@ class Board:
     seeds: tuple[int, ...]
     contexts: int
     audit: Mapping[str, Any]
+    training_stated: bool
     versions: tuple[str, ...]
     lines: tuple[Line, ...]
     common: tuple[Line, ...]
     controls: Mapping[str, Controls]
+    unknown: Mapping[str, str]
     order: Order | None
     agreement: Agreement | None
     strata: tuple[Stratum, ...]
@@ -88,8 +66,12 @@ class Board:
 
     @property
     def grey(self) -> frozenset[str]:
-        """Metrics that do not tell the controls apart, and so rank nothing."""
-        return frozenset(name for name, c in self.controls.items() if not c.decides.separates)
+        """Metrics that do not tell the controls apart, or of which that is not known, and so rank nothing."""
+        return _grey(self.controls, self.unknown)
+
+    def why_grey(self, metric: str) -> str:
+        """Why a grey metric ranks nothing."""
+        return self.unknown[metric] if metric in self.unknown else self.controls[metric].decides.reason
 
 
 def boards(
@@ -120,7 +102,7 @@ def boards(
         # A split that was made anew asks other questions: only answers to the newest manifest of a fold stand side by side.
         manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(own, key=lambda c: (c["started"], c["score_id"]))}
         own = [c for c in own if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
-        part = _rows_of(own, rows) if len(rows) else rows
+        part = rows_of(own, rows) if len(rows) else rows
         if any(shown(c["model"]) for c in own):
             made.append(_board(own, newest, part, metrics, shown))
     return made
@@ -135,14 +117,23 @@ def _board(
 ) -> Board:
     there = set(rows["metric"].unique()) if len(rows) else set()
     metrics = {m: info for m, info in metrics.items() if m in there}
+    rows, outdated = of_this_version(rows, metrics)
     aligned = align(rows, tuple(metrics))
-    tell = controls(aligned, metrics)
-    grey = {name for name, c in tell.items() if not c.decides.separates}
+    audited = split_audit(cards)
+    stated = training_stated(audited)
+    tell, unknown = controls(aligned, metrics, training_stated=stated)
+    unknown |= {m: "scored by other versions only; run again" for m in metrics if m not in aligned}
+    grey = _grey(tell, unknown)
     of_model: dict[str, list[Mapping[str, Any]]] = {}
     for card in cards:
         of_model.setdefault(card["model"], []).append(card)
     by_model = cells(aligned, metrics)
-    everyone = [_line(of_model[n], by_model.get(n, {})) for n in sorted(of_model)]
+    sizes = fold_sizes(cards)
+    scored = scored_on_all(rows, PRIMARY, of_model, sum(sizes.values())) if PRIMARY in aligned else set(of_model)
+    everyone = [
+        make_line(of_model[n], by_model.get(n, {}), sizes, scored=n in scored, outdated=outdated.get(n, {}))
+        for n in sorted(of_model)
+    ]
     calibrated = scores(aligned, metrics, tell, [x.model for x in everyone if x.status == "ok" and shown(x.model)])
     everyone = [replace(x, scores=calibrated.get(x.model, {})) for x in everyone]
     lines = [x for x in everyone if x.group != GROUP and shown(x.model)]
@@ -161,7 +152,8 @@ def _board(
         split_ids=tuple(sorted({c["spec"]["split_id"] for c in cards})),
         seeds=tuple(sorted({c["spec"]["seed"] for c in cards})),
         contexts=max((len(set(a.contexts)) for a in aligned.values() if a.contexts), default=1),
-        audit=newest["audit"],
+        audit=audited,
+        training_stated=stated,
         versions=tuple(
             sorted(
                 {f"pbench {c['pbench']}" for c in cards}
@@ -171,6 +163,7 @@ def _board(
         lines=tuple(lines),
         common=tuple(_common(lines, rows, aligned, metrics, may_rank)),
         controls=tell,
+        unknown=unknown,
         order=ordered,
         agreement=agreement(ranked, aligned, metrics, telling) if ordered else None,
         strata=tuple(
@@ -197,54 +190,8 @@ def refused(cards: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(found)
 
 
-def _rows_of(cards: list[Mapping[str, Any]], rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of some cards of one data set and split."""
-    spec = cards[0]["spec"]
-    asked = {(spec["dataset"], spec["split"], c["spec"]["fold"], c["model"], c["spec"]["seed"]) for c in cards}
-    code = np.zeros(len(rows), dtype=np.int64)
-    parts = []
-    for column in ("dataset", "split", "fold", "model", "seed"):
-        own, names = pd.factorize(rows[column].to_numpy(dtype=object))
-        code = code * len(names) + own
-        parts.append(names)
-    seen, place = np.unique(code, return_inverse=True)
-    wanted = []
-    for number in seen.tolist():
-        key: list[Any] = []
-        for names in reversed(parts):
-            number, i = divmod(number, len(names))
-            key.append(names[i])
-        wanted.append(tuple(reversed(key)) in asked)
-    keep = np.array(wanted)[place]
-    return rows if keep.all() else rows[keep]
-
-
-def _line(cards: list[Mapping[str, Any]], own: Mapping[str, Cell]) -> Line:
-    good = [c for c in cards if c["status"] == "ok"]
-    bad = sorted((c for c in cards if c["status"] != "ok"), key=lambda c: c["score_id"])
-    absent = Counter(reason for card in good for reason in card["absent"].values())
-    whole = bool(good) and not bad
-    return Line(
-        model=cards[0]["model"],
-        reference_row=cards[0]["reference_row"],
-        status="ok" if whole else bad[0]["status"],
-        reason="" if whole else (f"{len(bad)} of {len(cards)} jobs: " if len(cards) > 1 else "") + bad[0]["reason"],
-        predicted=_per_seed(good, "n_predicted"),
-        asked=_per_seed(good, "n_conditions"),
-        fallback=_per_seed(good, "n_fallback"),
-        cells=own if whole else {},
-        absent=dict(sorted(absent.items())),
-        prior_knowledge=tuple(cards[0].get("prior_knowledge", ())),
-        group=cards[0].get("group") or (GROUP if cards[0]["model"].startswith(f"{GROUP}-") else ""),
-    )
-
-
-def _per_seed(cards: list[Mapping[str, Any]], count: str) -> int:
-    """A count of conditions over all folds, in the seed where it is smallest."""
-    totals: Counter[int] = Counter()
-    for card in cards:
-        totals[card["spec"]["seed"]] += card[count]
-    return min(totals.values(), default=0)
+def _grey(known: Mapping[str, Controls], unknown: Mapping[str, str]) -> frozenset[str]:
+    return frozenset({name for name, c in known.items() if not c.decides.separates}.union(unknown))
 
 
 def _common(
@@ -254,13 +201,18 @@ def _common(
     metrics: Mapping[str, MetricInfo],
     may_rank: bool,
 ) -> list[Line]:
-    """The competing models on the conditions that all of them answered."""
+    """The competing models on the conditions that all of them answered, under every seed of theirs."""
     models = [x for x in lines if x.status == "ok" and not x.reference_row and x.predicted]
+    own = rows[rows["metric"] == PRIMARY] if PRIMARY in aligned else rows
+    own = own[(own["condition"] != "*") & own["model"].isin([x.model for x in models])] if len(own) else own
+    # A model without any row that counts is compared with nobody.
+    models = [x for x in models if len(own) and (own["model"] == x.model).any()]
     if all(x.complete for x in models):
         return []
-    own = rows[rows["model"].isin([x.model for x in models]) & (rows["condition"] != "*")]
     own = own.assign(unit=unit_names(own))
-    answered = own.groupby(["unit", "model"])["predicted"].all().unstack("model").all(axis=1)
+    seeds = own.groupby("model")["seed"].nunique()
+    answers = own[own["predicted"]].groupby(["unit", "model"])["seed"].nunique().unstack("model", fill_value=0)
+    answered = (answers.reindex(columns=seeds.index, fill_value=0) == seeds).all(axis=1)
     units = frozenset(answered.index[answered])
     if not units:
         return []
@@ -275,7 +227,6 @@ def _common(
             cells=made.get(x.model, {}),
             scores={},
             predicted=len(units),
-            asked=len(answered),
             fallback=int(fallbacks.get(x.model, 0)),
             rank=ranks.get(x.model),
         )

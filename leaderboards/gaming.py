@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.ranks import tied_ranks
+from ..bench.engine.inference import PairedTest
+from ..bench.engine.ranks import against
 from .aligned import Aligned
 from .controls import TRAIN_MEAN
 
 GROUP = "gaming"
+#: Level of the tests against the train mean, after Holm over the adversaries.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,17 @@ class Gaming:
     models
         Their names, and then the baselines that stand beside them.
     outranks
-        For each adversarial predictor the headline metrics on which its rank is better than that of the train mean.
+        For each adversarial predictor the headline metrics on which it beats the train mean in a direct test.
+    tests
+        For each of them and each metric the paired test against the train mean: its gain over it with an interval (not
+        adjusted), and p after Holm over the adversaries.
     compared
         Headline metrics on which it could be: those that may rank, and on which the train mean is defined.
     """
 
     models: tuple[str, ...]
     outranks: Mapping[str, tuple[str, ...]]
+    tests: Mapping[str, Mapping[str, PairedTest]]
     compared: tuple[str, ...]
 
 
@@ -39,23 +48,28 @@ def gaming(
     metrics: Mapping[str, MetricInfo],
     grey: Collection[str],
 ) -> Gaming | None:
-    """Rank adversaries and the train mean among themselves on every headline metric; None where there are no adversaries.
+    """Test each adversary against the train mean on every headline metric that may rank; None where there are no adversaries.
 
-    Ranks are shared as on the boards, so that to outrank is to be significantly better.
+    The test is direct: a rank that is shared with the best of a group would hide an adversary that beats the train mean
+    behind another one.
     """
     if not adversaries:
         return None
-    outranks: dict[str, list[str]] = {m: [] for m in sorted(adversaries)}
+    tests: dict[str, dict[str, PairedTest]] = {m: {} for m in sorted(adversaries)}
     compared = []
     for name, a in aligned.items():
         info = metrics[name]
-        if not info.headline or name in grey:
+        if not info.headline or name in grey or TRAIN_MEAN not in a.values or np.isnan(a.values[TRAIN_MEAN]).all():
             continue
-        values = {m: a.values[m] for m in (*adversaries, TRAIN_MEAN) if m in a.values}
-        ranks = tied_ranks(values, direction=info.direction, perfect=info.perfect, clusters=a.targets, contexts=a.contexts)
-        if TRAIN_MEAN in ranks:
-            compared.append(name)
-            for model in outranks:
-                if ranks.get(model, len(ranks) + 1) < ranks[TRAIN_MEAN]:
-                    outranks[model].append(name)
-    return Gaming((*outranks, *sorted(baselines)), {m: tuple(won) for m, won in outranks.items()}, tuple(compared))
+        compared.append(name)
+        values = {m: a.values[m] for m in tests if m in a.values}
+        oriented = {"direction": info.direction, "perfect": info.perfect}
+        for model, test in against(values, a.values[TRAIN_MEAN], clusters=a.targets, contexts=a.contexts, **oriented).items():
+            tests[model][name] = test
+    outranks = {m: tuple(name for name, t in own.items() if beats(t)) for m, own in tests.items()}
+    return Gaming((*tests, *sorted(baselines)), outranks, tests, tuple(compared))
+
+
+def beats(test: PairedTest) -> bool:
+    """Whether an adversary is better than what it was tested against, and significantly so."""
+    return test.difference > 0 and test.p < LEVEL

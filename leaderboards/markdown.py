@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from ..bench.contracts.metric import MetricInfo
 from . import tables
 from .board import Board, Line
-from .controls import NO_CHANGE, POSITIVE, SHUFFLED, TRAIN_MEAN
+from .controls import NO_CHANGE, POSITIVE, SHUFFLED, TRAIN_MEAN, TRAINED
 from .order import PRIMARY
 from .text import ARROWS, escape, number, table
 
 __all__ = ["ARROWS", "escape", "number", "render"]
 
 
-def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = ()) -> str:
+def render(
+    boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = (), damaged: Sequence[str] = ()
+) -> str:
     """Markdown of some boards.
 
     Parameters
@@ -24,6 +26,8 @@ def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: 
         Facts about the metrics, in the order of the columns.
     refused
         Results kept off the boards because their audit failed.
+    damaged
+        Names of record files that cannot be read whole.
     """
     parts = [_board(b, metrics) for b in boards]
     if refused:
@@ -31,13 +35,18 @@ def render(boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: 
             "## Refused\n\nThese results are not shown, because the leakage audit of their split or model failed.\n\n"
             + "\n".join(f"- {escape(r)}" for r in refused)
         )
+    if damaged:
+        parts.append(
+            "## Damaged records\n\nThese files are not whole and count as absent; the same command runs their jobs again.\n\n"
+            + "\n".join(f"- {escape(d)}" for d in damaged)
+        )
     return "\n\n".join(parts) + "\n" if parts else "No results yet. Type: pbench run --models all --dataset norman-sim\n"
 
 
 def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     shown = [metrics[m] for m in metrics if m in board.metrics]
     headline = [m for m in shown if m.headline] or shown[:6]
-    scored = sorted((x for x in board.lines if x.status == "ok" and x.predicted), key=lambda x: _place(x, board))
+    scored = sorted((x for x in board.lines if x.status == "ok" and x.cells and x.predicted), key=lambda x: _place(x, board))
     competing = [x for x in scored if not x.reference_row]
     reference = [x for x in scored if x.reference_row]
     other = sorted((x for x in board.lines if x not in scored), key=lambda x: x.model)
@@ -55,7 +64,7 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
             tables.models(board, reference, headline, footer=not competing),
         ]
     parts += [_legend(board, headline), "### What the metrics can tell on this data set", _controls(board, headline)]
-    if board.controls and scored:
+    if scored and any(m.id in board.controls for m in headline):
         parts += _scores(competing + reference, [m for m in headline if m.id in board.controls])
     if competing:
         parts += ["### Order of the models", _order(board)]
@@ -65,6 +74,8 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
         parts += _gaming(board, headline)
     if notes := _notes(competing + reference, headline):
         parts.append("Undefined or missing values:\n\n" + "\n".join(notes))
+    if remarks := [f"- {escape(x.model)}: {escape('; '.join(x.remarks))}" for x in competing + reference if x.remarks]:
+        parts.append("What the leakage audit says of models:\n\n" + "\n".join(remarks))
     if failed := other + [x for x in board.gamers if not x.cells]:
         rows = [[escape(x.model), *_why(x)] for x in failed]
         parts += ["### Without a result", table(rows, ["model", "status", "reason"])]
@@ -83,6 +94,10 @@ def _why(line: Line) -> tuple[str, str]:
     """Status and reason of a model that has no values."""
     if line.status != "ok":
         return line.status.replace("_", " "), escape(line.reason)
+    if not line.cells:
+        return "outdated" if line.outdated else "not scored", escape("; ".join(sorted(set(line.outdated.values()))))
+    if not line.absent:
+        return "absent", "no fold was run under all seeds of the model"
     reasons = sorted(line.absent.items(), key=lambda item: (-item[1], item[0]))
     return "absent", "; ".join(f"{n} of {line.asked}: {escape(reason)}" for reason, n in reasons[:3]) + (
         "; …" if len(reasons) > 3 else ""
@@ -102,11 +117,14 @@ def _facts(board: Board) -> str:
         + (f" and {board.contexts} contexts" if board.contexts > 1 else "")
         + f". Seeds: {seeds} (deterministic models run once). Leakage audit: **{board.audit['status']}**."
     )
-    warned = [
-        f"{f['name']} ({f['detail']})" for f in board.audit["findings"] if f["status"] == "warn" and f["rule"] not in (10, 11)
-    ]
+    warned = [f"{f['name']} ({f['detail']})" for f in board.audit["findings"] if f["status"] == "warn"]
     if warned:
         lines.append("Audit remarks: " + "; ".join(escape(w) for w in warned) + ".")
+    if not board.training_stated:
+        lines.append(
+            f"Nobody has said what was in training. Controls that are made from it ({', '.join(TRAINED)}) do not exist here; "
+            f"{POSITIVE[1]} and {NO_CHANGE} decide what a metric can tell, and to beat {NO_CHANGE} is to beat little."
+        )
     lines.append(
         f"Data `{board.data_id[:12]}`, split "
         + ", ".join(f"`{i[:12]}`" for i in board.split_ids)
@@ -121,10 +139,11 @@ def _legend(board: Board, metrics: Sequence[MetricInfo]) -> str:
     several = " within a context, then over contexts" if board.contexts > 1 else ""
     text = (
         f"Mean over test perturbations{several} \\[95 % bootstrap interval over perturbations, seeds averaged first, wider where "
-        f"perturbations share a gene\\]. Ranked by {escape(PRIMARY)} among models that answered every test condition; models share "
+        f"perturbations share a gene or are few\\]. Ranked by {escape(PRIMARY)} among models that answered every condition of all "
+        "folds under every seed; models share "
         "a rank where a paired sign-flip test (Holm over all pairs, 5 %) cannot tell them from the best of their group. "
-        "↑ higher is better, ↓ lower is better, → closest to perfect is best; – undefined; † defined for a part of the "
-        "conditions; coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
+        "↑ higher is better, ↓ lower is better, → closest to perfect is best; – undefined; †(n) defined on n "
+        "conditions only; coverage: conditions answered of conditions asked; fallback: answered with something simpler than the model."
     )
     if len(board.seeds) > 1:
         text += " Sd over seeds: of the mean, between trainings; it is no part of the interval."
@@ -136,9 +155,14 @@ def _legend(board: Board, metrics: Sequence[MetricInfo]) -> str:
 
 
 def _controls(board: Board, metrics: Sequence[MetricInfo]) -> str:
+    if not board.controls and not board.unknown:
+        return "Not known: no metric has a value."
     if not board.controls:
         names = ",".join((*POSITIVE, TRAIN_MEAN, NO_CHANGE, SHUFFLED))
-        return f"Not known: the controls are not all among the results. Run them with: pbench run --models {names}"
+        return (
+            "Not known, and nothing is ranked: the controls are not all among the results, or were scored by an older version. Run "
+            f"them with: pbench run --models {names}\n\n{tables.controls(board, metrics)}"
+        )
     text = (
         "Dynamic range fraction: how far the positive control comes from the negative one towards perfect; share of wins: "
         "conditions on which it beats it. The first pair of a metric decides: where the positive control does not win more often "
@@ -146,7 +170,8 @@ def _controls(board: Board, metrics: Sequence[MetricInfo]) -> str:
         f"nothing. Which pair decides is fixed beforehand. Positive: {POSITIVE[0]}, since a {POSITIVE[1]} carries the noise of half "
         "of the cells and can lose to the train mean on a sound metric; the latter where the former, which has no cells, is "
         f"undefined. Negative: {TRAIN_MEAN}; {NO_CHANGE} against the mean of the training perturbations and where {TRAIN_MEAN} is "
-        "undefined. Reliability ceiling (correlations): sqrt(2 r / (1 + r)) of the correlation r of two halves of the cells, what "
+        "undefined. A control that was not run leaves a metric unknown and grey. All of this, with the calibrated scores, is "
+        "computed on the second halves of the test cells, since duplicates are made from the first. Reliability ceiling (correlations): sqrt(2 r / (1 + r)) of the correlation r of two halves of the cells, what "
         "the truth without noise would reach; against control, shared control cells lift it."
     )
     return text + "\n\n" + tables.controls(board, metrics)
@@ -156,8 +181,9 @@ def _scores(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
     body, notes = tables.scores(lines, metrics)
     text = (
         "(model - negative) / (positive - negative) of mean values, with the controls of the table above: 0 is the negative "
-        "control, 1 the positive one. Not clipped; a row above 1 beats half of the cells. No score is given where the interval of "
-        "the difference between the controls is not above 0."
+        "control, 1 the positive one. Not clipped; a row above 1 beats half of the cells. All values are those on the second "
+        "halves of the test cells, which rows made from all test cells know. No score is given where the interval of the "
+        "difference between the controls is not above 0."
     )
     parts = ["### Calibrated scores", text, body]
     return [*parts, "No score:\n\n" + "\n".join(notes)] if notes else parts
@@ -165,7 +191,9 @@ def _scores(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
 
 def _order(board: Board) -> str:
     if board.order is None:
-        why = "is grey here" if PRIMARY in board.grey else "is not among the results of a model that answered everything"
+        why = "is not among the results of a model that answered everything"
+        if PRIMARY in board.grey:
+            why = f"is grey here ({escape(board.why_grey(PRIMARY))})"
         return f"{escape(PRIMARY)} {why}, and orders nothing."
     lines = [
         f"By mean rank over the conditions on {escape(PRIMARY)}. Models that share a letter are not told apart by their paired test "
@@ -175,7 +203,8 @@ def _order(board: Board) -> str:
     if not math.isnan(board.order.stability):
         lines.append(
             f"Rank stability: Kendall tau {number(board.order.stability)} between this order of means and that on other draws of the "
-            "perturbations (1 the same order, 0 no relation)."
+            "perturbations (1 the same order, 0 no relation). Perturbations are drawn one by one, so that it is too high where "
+            "many share a gene."
         )
     if (a := board.agreement) is not None:
         lowest = f"lowest {number(a.lowest)}, {escape(a.pair[0])} and {escape(a.pair[1])}"
@@ -190,8 +219,9 @@ def _gaming(board: Board, metrics: Sequence[MetricInfo]) -> list[str]:
     assert board.gaming is not None
     compared = ", ".join(map(escape, board.gaming.compared)) or "none"
     text = (
-        "Adversarial predictors, which know no biology and play on a metric. To outrank is to be significantly better in a ranking "
-        f"of these rows and {TRAIN_MEAN} alone, on headline metrics that may rank and are defined for {TRAIN_MEAN}: {compared}."
+        f"Adversarial predictors, which know no biology and play on a metric. To outrank is to be better than {TRAIN_MEAN} in a "
+        "direct paired sign-flip test (Holm over the adversaries, 5 %), on headline metrics that may rank and are defined for "
+        f"{TRAIN_MEAN}: {compared}."
     )
     why: dict[str, list[str]] = {}
     for line in board.gamers:
@@ -199,6 +229,11 @@ def _gaming(board: Board, metrics: Sequence[MetricInfo]) -> list[str]:
             for reason in line.cells[metric.id].reasons if metric.id in line.cells else ():
                 why.setdefault(f"{escape(metric.id)}, {escape(reason)}", []).append(escape(line.model))
     parts = ["### Gaming suite", text, tables.gaming(board, metrics)]
+    if board.gaming.compared:
+        parts += [
+            f"Gain over {TRAIN_MEAN}, above 0 better whatever the direction of the metric \\[95 % interval, not adjusted\\], adjusted p:",
+            tables.differences(board),
+        ]
     notes = "\n".join(f"- {what}: {', '.join(who)}" for what, who in why.items())
     return [*parts, "Undefined:\n\n" + notes] if notes else parts
 
@@ -209,6 +244,8 @@ def _notes(lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> list[str]:
         for reason, n in sorted(line.absent.items()):
             notes.append(f"- {escape(line.model)}: {n} of {line.asked} not predicted, {escape(reason)}")
         for metric in metrics:
+            if metric.id in line.outdated:
+                notes.append(f"- {escape(line.model)}, {escape(metric.id)}: {escape(line.outdated[metric.id])}")
             cell = line.cells.get(metric.id)
             for reason, n in cell.reasons.items() if cell else ():
                 if reason not in line.absent:

@@ -14,7 +14,7 @@ from ..bench.engine.ranks import kendall_tau, letters, mean_ranks, pairwise_test
 from .aligned import Aligned
 
 #: The metric that ranks models; it is named on every board.
-PRIMARY = "mse@de20"
+PRIMARY = "l2@all"
 
 
 @dataclass(frozen=True)

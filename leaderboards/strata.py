@@ -65,13 +65,17 @@ def strata(rows: pd.DataFrame, aligned: Aligned, metric: MetricInfo, models: Col
 
 
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """What is recorded of each unit; duplicates are scored against half of the cells, so that the row of most cells knows best."""
+    """What is recorded of each unit; duplicates are scored against half of the cells, so that the row of most cells knows best.
+
+    Where it leaves a column empty, the next row that does not is asked.
+    """
     columns = [c for c in (*NAMED, *MEASURED) if c in rows and not rows[c].isna().all()]
     own = rows.assign(unit=unit_names(rows))
     own = own[own["condition"] != "*"]
     by = ["unit", "n_cells", "model"] if "n_cells" in own else ["unit", "model"]
     own = own.sort_values(by, ascending=[True, *([False] if len(by) == 3 else []), True], kind="stable")
-    return own.drop_duplicates("unit").set_index("unit")[columns]
+    # `first` takes the first value that is recorded, column by column.
+    return own.groupby("unit", sort=True)[columns].first()
 
 
 def _levels(known: pd.Series[Any]) -> dict[str, frozenset[str]]:

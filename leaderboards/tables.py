@@ -57,7 +57,12 @@ def _greyed(text: str, grey: bool) -> str:
 
 
 def _value(cell: Cell | None) -> str:
-    return "–" if cell is None else span(cell.mean, cell.low, cell.high, mark="" if cell.defined == cell.asked else "†")
+    return "–" if cell is None else span(cell.mean, cell.low, cell.high, mark=_partly(cell))
+
+
+def _partly(cell: Cell) -> str:
+    """A mark with the number of values behind a mean that is not over all conditions: to be undefined is no way to a better mean."""
+    return "" if cell.defined == cell.asked else f"†({cell.defined})"
 
 
 def _footer(name: str, known: Controls | None) -> str:
@@ -74,6 +79,9 @@ def controls(board: Board, metrics: Sequence[MetricInfo]) -> str:
     rows = []
     for metric in metrics:
         if (known := board.controls.get(metric.id)) is None:
+            if metric.id in board.unknown:
+                why = f"not known (grey): {escape(board.unknown[metric.id])}"
+                rows.append([escape(metric.id), "–", "–", "–", "–", why])
             continue
         pairs = {f"{known.positive} over {known.negative}": known.decides, **known.others}
         for place, (pair, c) in enumerate(pairs.items()):
@@ -147,6 +155,20 @@ def gaming(board: Board, metrics: Sequence[MetricInfo]) -> str:
     return table(rows, ["model", "outranks train-mean", *(_title(m, board.grey) for m in metrics)])
 
 
+def differences(board: Board) -> str:
+    """How much better than the train mean each adversary is, on the metrics that are compared."""
+    assert board.gaming is not None
+    rows = []
+    for name, tests in board.gaming.tests.items():
+        found = [tests.get(m) for m in board.gaming.compared]
+        rows.append([escape(name), *("–" if t is None else span(t.difference, t.low, t.high) + _p(t.p) for t in found)])
+    return table(rows, ["model", *map(escape, board.gaming.compared)])
+
+
+def _p(p: float) -> str:
+    return "" if math.isnan(p) else f", p {number(p)}"
+
+
 def everything(board: Board, lines: Sequence[Line], metrics: Sequence[MetricInfo]) -> str:
     """Means of all metrics, with what each can tell."""
     header = ["metric", FRACTION, WINS, "may rank", *(escape(line.model) for line in lines)]
@@ -154,11 +176,11 @@ def everything(board: Board, lines: Sequence[Line], metrics: Sequence[MetricInfo
     for m in metrics:
         known = board.controls.get(m.id)
         told = [_footer(name, known) or "–" for name in (FRACTION, WINS)]
-        told.append("–" if known is None else "yes" if known.decides.separates else "no (grey)")
+        told.append("yes" if m.id not in board.grey else "no (grey)" if known else f"no (grey): {escape(board.why_grey(m.id))}")
         cells = [_greyed(_mean(line.cells.get(m.id)), m.id in board.grey) for line in lines]
         rows.append([f"{escape(m.id)} {ARROWS[m.direction]}", *told, *cells])
     return table(rows, header)
 
 
 def _mean(cell: Cell | None) -> str:
-    return "–" if cell is None or math.isnan(cell.mean) else number(cell.mean) + ("" if cell.defined == cell.asked else "†")
+    return "–" if cell is None or math.isnan(cell.mean) else number(cell.mean) + _partly(cell)

@@ -69,6 +69,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
         "cosine_logfc@all~ctrl",
         "retrieval.predictions@all~ctrl#l2",
         "retrieval.predictions@all~ctrl#cosine",
+        "de_top.k20@all~ctrl#welch",
         "mmd@all#pca",
     ),
     "legacy": tuple(m.id for m in legacy.METRICS),

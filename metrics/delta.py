@@ -281,6 +281,7 @@ METRICS: tuple[MetricInfo, ...] = tuple(
         function=partial(per_condition, genes=genes, family=family.function, statistic=family.statistic, reference=reference),
         summary=f"{family.formula}; {_REFERENCES[reference]}; over {GENES[genes]}.",
         reference=family.source,
+        needs=("means", "log1p") if name == "cosine_logfc" else ("means",),
         headline=f"{name}@{genes}~{reference}" in _HEADLINE,
         caveats=_caveats(name, genes, reference),
     )

@@ -26,23 +26,25 @@ BLUR = 0.5
 
 
 def energy(comparison: Comparison, power: int) -> Values:
-    """Energy distance of predicted to true cells, unbiased; see `pbench.bench.kernels.pairwise.energy_distances`."""
-    from ..bench.kernels.pairwise import energy_distance
+    """Energy distance of true cells to the predicted ones; see `pbench.bench.kernels.pairwise.forecast_energy`."""
+    from ..bench.kernels.pairwise import forecast_energy
 
     def statistic(x: Array, y: Array) -> float:
-        return energy_distance(_capped(x), _capped(y), power=power, threads=1)
+        mine, true = fair(x, y, PAIRED_CELLS)
+        return forecast_energy(x[mine], y[true], power=power, threads=1)
 
     return each(comparison, statistic)
 
 
 def mmd(comparison: Comparison) -> Values:
-    """Unbiased squared maximum mean discrepancy; ``zero_variance`` where all true cells are equal, so there is no bandwidth."""
+    """Squared maximum mean discrepancy of true cells to the predicted ones; ``zero_variance`` where all true cells are equal."""
     from ..bench.kernels import pairwise
 
     bandwidth = _bandwidth(comparison)
 
     def statistic(x: Array, y: Array) -> float:
-        return pairwise.mmd(_capped(x), _capped(y), bandwidth, threads=1) if bandwidth > 0 else np.nan
+        mine, true = fair(x, y, PAIRED_CELLS)
+        return pairwise.forecast_mmd(x[mine], y[true], bandwidth, threads=1) if bandwidth > 0 else np.nan
 
     return each(comparison, statistic)
 
@@ -136,9 +138,10 @@ def _bandwidth(comparison: Comparison) -> float:
     return comparison.truth.cells.bandwidth
 
 
-_UNBIASED = (
-    "Zero is the average for two samples of one distribution, so values fall on either side of it, and the truth's own cells score "
-    "somewhat below zero. "
+_FORECAST = (
+    "Unbiased on the side of the truth. Predicted cells are taken as the forecast that weighs each alike, since whoever chooses them "
+    "could make an unbiased statistic as small as he likes: so a second sample of the truth scores above zero, by its mean distance "
+    "over its number of cells, and the truth's own cells a little below; compare with a technical duplicate. "
 )
 _INFINITE = float("inf")
 
@@ -156,27 +159,28 @@ METRICS: tuple[MetricInfo, ...] = (
     _info(
         "energy@all#pca",
         partial(energy, power=1),
-        "Energy distance 2 E norm(x - y) - E norm(x - x') - E norm(y - y') of predicted cells x and true cells y, unbiased "
-        "(means over pairs of different cells), in principal coordinates of training cells.",
+        "Energy distance 2 E norm(x - y) - E norm(x - x') - E norm(y - y') of predicted cells x and true cells y, pairs of a true "
+        "cell with itself left out, at most as many x as y, in principal coordinates of training cells.",
         "Szekely and Rizzo 2013; scPertEval energy_distance (pertpy and cell-eval divide by n^2, scPerturb squares distances)",
-        _UNBIASED + "The unit is that of the coordinates, so values of different data sets do not compare.",
-        headline=True,
+        _FORECAST
+        + "The unit is that of the coordinates, so values of different data sets do not compare. Where effects are large and "
+        "unknown, cells that spread too widely score better than honest ones around a wrong mean.",
     ),
     _info(
         "energy.squared@all#pca",
         partial(energy, power=2),
-        "Energy distance with squared norms, 2 (norm(mean x - mean y)^2 - v_x / m - v_y / n), v the summed unbiased variances, in "
-        "principal coordinates of training cells.",
+        "Energy distance with squared norms, 2 norm(mean x - mean y)^2 - 2 v_y / n, v_y the summed unbiased variance of the n true "
+        "cells y, in principal coordinates of training cells.",
         "Peidli et al. 2024, scPerturb, Nature Methods",
-        _UNBIASED + "It sees nothing but the means: a prediction of equal cells at the true mean is as good as the truth.",
+        _FORECAST + "It sees nothing but the means: a prediction of equal cells at the true mean is as good as the truth.",
     ),
     _info(
         "mmd@all#pca",
         mmd,
-        "Unbiased squared maximum mean discrepancy E k(x, x') + E k(y, y') - 2 E k(x, y), k = exp(-norm(x - y)^2 / (2 b^2)), b the "
-        "median distance between true cells, in principal coordinates of training cells.",
+        "Squared maximum mean discrepancy E k(x, x') + E k(y, y') - 2 E k(x, y), k = exp(-norm(x - y)^2 / (2 b^2)), b the median "
+        "distance between true cells, pairs of a true cell with itself left out, in principal coordinates of training cells.",
         "Gretton et al. 2012, lemma 6; scPertEval unbiased_mmd_median, which takes b from prediction and truth together",
-        _UNBIASED
+        _FORECAST
         + "Far from the truth it saturates and cannot say which of two bad predictions is worse. Undefined where all true "
         "cells are equal.",
         lower=-2.0,

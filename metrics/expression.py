@@ -27,6 +27,7 @@ from .expression_calls import (
     predicted_by_cells,
     predicted_change,
     predicted_welch_evidence,
+    predicted_welch_t,
     true_by_mann_whitney,
     true_by_welch,
     true_change,
@@ -48,6 +49,7 @@ from .expression_case import (
     recall,
     sign_agreement,
 )
+from .gene_ranking import top_share
 
 Array = np.ndarray[Any, Any]
 
@@ -93,6 +95,27 @@ def per_case(comparison: Comparison, *, source: str, statistic: Callable[[Case],
             reason[i] = result
         else:
             value[i] = result
+    return Values(value, reason)
+
+
+def top_shared(comparison: Comparison, *, k: int) -> Values:
+    """Share of the k genes with the largest true Welch t that are among the k with the largest predicted one.
+
+    Significance does not enter, so every condition with k untargeted genes is defined. Reasons: ``absent``, ``too_few_genes``,
+    ``zero_variance`` where no predicted gene can be tested.
+    """
+    truth = comparison.truth
+    genes, evidence = truth.once(untargeted), comparison.once(predicted_welch_t)
+    value, reason = np.full(len(genes), np.nan), np.full(len(genes), "", dtype=object)
+    for i, top in enumerate(truth.de_order[:, :k]):
+        if not comparison.present[i]:
+            reason[i] = "absent"
+        elif len(top) < k or (top < 0).any():
+            reason[i] = "too_few_genes"
+        elif not evidence[i, genes[i]].any():
+            reason[i] = "zero_variance"
+        else:
+            value[i] = top_share(np.where(genes[i], evidence[i], -np.inf), k)[top].sum() / k
     return Values(value, reason)
 
 
@@ -267,6 +290,20 @@ METRICS: tuple[MetricInfo, ...] = (
         level="dataset",
         needs=("cells", "de"),
         caveats="Follows the number of cells of each condition as much as its effect. Undefined for fewer than three conditions.",
+    ),
+    MetricInfo(
+        id="de_top.k20@all~ctrl#welch",
+        version=1,
+        direction="up",
+        lower=0.0,
+        upper=1.0,
+        perfect=1.0,
+        function=partial(top_shared, k=20),
+        summary="Share of the 20 genes with the largest absolute Welch t of truth against control that are among the 20 with the "
+        "largest t of the predicted mean, with variances and cell numbers of the truth; targets left out.",
+        reference="Wu et al. 2025, PerturBench, DEG recall; Systema, Nature Biotechnology 2025",
+        caveats="Defined without any significant gene, where the 20 are noise: read beside de_overlap. Chance is 20 over the number of "
+        "genes, and genes that most perturbations move are easy.",
     ),
     _on_called_genes(
         "de_sign_agreement",

@@ -6,7 +6,10 @@ not target. Changes are differences of mean log1p (natural logarithm) against th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from .change import ROUNDING, change
 Array = np.ndarray[Any, Any]
 
 ALPHA = 0.05
+# Rows that are tested at a time.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,25 @@ def true_by_mann_whitney(truth: Truth) -> Array:
 
 def true_by_welch(truth: Truth) -> Array:
     """(n, G) bool: significant Welch test of the truth's profile against that of the controls."""
-    return significant(_welch(truth, truth.profiles.mean)[1], truth.once(untargeted))
+    return truth.once(_true_welch)[0]
 
 
 def true_welch_evidence(truth: Truth) -> Array:
     """(n, G) float64 -log10 of the Welch p-value of the truth; see `predicted_welch_evidence`."""
-    return _evidence(*_welch(truth, truth.profiles.mean))
+    return truth.once(_true_welch)[1]
+
+
+def _true_welch(truth: Truth) -> tuple[Array, Array]:
+    """Which genes are significant, and their evidence, from the same p-values."""
+    genes = truth.once(untargeted)
+    called, evidence = np.empty(genes.shape, dtype=bool), np.empty(genes.shape)
+
+    def work(rows: slice) -> None:
+        t, p = _welch(truth, truth.profiles.mean, rows)
+        called[rows], evidence[rows] = significant(p, genes[rows]), _evidence(t, p)
+
+    _by_rows(work, len(genes))
+    return called, evidence
 
 
 def predicted_welch_evidence(comparison: Comparison) -> Array:
@@ -78,16 +96,57 @@ def predicted_welch_evidence(comparison: Comparison) -> Array:
     Variances and numbers of cells are those of the truth, so that the truth's own means give the truth's own p-values. 0 where
     there is nothing to test; p-values that underflow are followed by the size of t.
     """
-    return _evidence(*_welch(comparison.truth, comparison.predicted))
+    truth, out = comparison.truth, np.empty(comparison.predicted.shape)
+
+    def work(rows: slice) -> None:
+        out[rows] = _evidence(*_welch(truth, comparison.predicted, rows))
+
+    _by_rows(work, len(out))
+    return out
 
 
-def _welch(truth: Truth, mean: Array) -> tuple[Array, Array]:
+def predicted_welch_t(comparison: Comparison) -> Array:
+    """(n, G) float64 absolute value of the t of that test, 0 where there is nothing to test."""
+    from ..bench.kernels.p_values import welch_t
+
+    truth, out = comparison.truth, np.empty(comparison.predicted.shape)
+
+    def work(rows: slice) -> None:
+        t = welch_t(*_samples(truth, comparison.predicted, rows))[0]
+        t[_untested(truth, rows)] = np.nan
+        out[rows] = np.nan_to_num(np.abs(t), nan=0.0, posinf=np.inf)
+
+    _by_rows(work, len(out))
+    return out
+
+
+def _by_rows(work: Callable[[slice], None], n: int) -> None:
+    """`work` on blocks of rows, in threads: p-values of a whole screen at once would be many times as large as the result."""
+    from ..bench.kernels.distance_sums import in_threads
+
+    in_threads([partial(work, slice(i, min(i + _ROWS, n))) for i in range(0, n, _ROWS)])
+
+
+def _welch(truth: Truth, mean: Array, rows: slice) -> tuple[Array, Array]:
     from ..bench.kernels.p_values import welch
 
-    a, b, rows = truth.profiles, truth.controls, truth.control_rows
-    t, p = welch(mean, a.var, a.n_cells[:, None], b.mean[rows], b.var[rows], b.n_cells[rows, None])
-    p[rows < 0] = np.nan
+    (t, p), untested = welch(*_samples(truth, mean, rows)), _untested(truth, rows)
+    t[untested] = p[untested] = np.nan
     return t, p
+
+
+def _samples(truth: Truth, mean: Array, rows: slice) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Means, variances and numbers of cells of both sides of the test of some rows."""
+    a, b, own = truth.profiles, truth.controls, truth.control_rows[rows]
+    return mean[rows], a.var[rows], a.n_cells[rows, None], b.mean[own], b.var[own], b.n_cells[own, None]
+
+
+def _untested(truth: Truth, rows: slice) -> Array:
+    # A gene that nobody expresses is not tested, however little a dense prediction puts there.
+    a, b, own = truth.profiles, truth.controls, truth.control_rows[rows]
+    out = (a.var[rows] == 0) & (b.var[own] == 0) & (a.mean[rows] == b.mean[own])
+    out[own < 0] = True
+    return out
 
 
 def _evidence(t: Array, p: Array) -> Array:
@@ -125,6 +184,7 @@ def predicted_by_cells(comparison: Comparison) -> CellCalls:
     undefined.
     """
     from ..bench.kernels.control_ranks import ControlRanks
+    from ..bench.kernels.distance_sums import in_threads
     from ..bench.kernels.extremes import extremes
 
     truth = comparison.truth
@@ -133,23 +193,33 @@ def predicted_by_cells(comparison: Comparison) -> CellCalls:
     p, auc = np.full(shape, np.nan), np.full(shape, np.nan)
     reason = np.full(shape[0], "", dtype=object)
     reason[truth.control_rows < 0] = "no_controls"
-    reason[[i not in comparison.cells or comparison.cells[i].shape[0] == 0 for i in range(shape[0])]] = "no_cells"
+    reason[[i not in comparison.cells for i in range(shape[0])]] = "no_cells"
     genes = truth.once(untargeted)
+    reading = Lock()  # a model's mapping may read a file on each access
+
+    def test(controls: ControlRanks, threads: int | None, i: int) -> None:
+        with reading:
+            cells = representative(comparison.cells[i], truth, i)
+        if cells.shape[0] == 0:
+            reason[i] = "no_cells"
+            return
+        low, high = extremes(cells)
+        constant = low == high
+        if constant[genes[i]].all():
+            reason[i] = "zero_variance"
+            return
+        auc[i], p[i] = controls.test(cells, threads=threads)
+        mean = truth.profiles.mean[i]
+        right = (truth.profiles.var[i] == 0) & (np.abs(low - mean) <= ROUNDING * np.abs(mean))
+        p[i, constant & ~right] = 1.0
+
     # Context by context, so that the sorted controls of one are held at a time.
     for context in np.unique(truth.control_rows[reason == ""]):
         rows = np.flatnonzero((truth.control_rows == context) & (reason == "")).tolist()
         controls = ControlRanks(truth.cells.load_controls(int(context)))
-        for i in rows:
-            cells = representative(comparison.cells[i], truth, i)
-            low, high = extremes(cells)
-            constant = low == high
-            if constant[genes[i]].all():
-                reason[i] = "zero_variance"
-                continue
-            auc[i], p[i] = controls.test(cells)
-            mean = truth.profiles.mean[i]
-            right = (truth.profiles.var[i] == 0) & (np.abs(low - mean) <= ROUNDING * np.abs(mean))
-            p[i, constant & ~right] = 1.0
+        # A condition has few cells: a thread for each of many takes less time than threads within one after the other.
+        threads = 1 if len(rows) > 1 else None
+        in_threads([partial(test, controls, threads, i) for i in rows])
     with np.errstate(divide="ignore"):
         evidence = np.where(p > 0, -np.log10(p), np.where(p == 0, 400.0 + np.abs(auc - 0.5), 0.0))
     return CellCalls(significant(p, genes), evidence, reason)

@@ -221,6 +221,7 @@ _POOLED = (
     "effects. Doubles of few cells have more noise and so more than their share of the calls."
 )
 _NOISE = (
+    "Truth and prediction share the sampling error of the singles, so agreement is not 0 without interaction: compare with no change. "
     "Noise lowers the true score, and coefficients are ill determined where the singles resemble each other. Truth and "
     "prediction both use the true singles, where GEARS took the model's own for the prediction."
 )
@@ -255,8 +256,9 @@ METRICS: tuple[MetricInfo, ...] = (
         "gi_residual_pearson",
         residual_pearson,
         f"Pearson correlation over genes of true and predicted residual {_RESIDUAL}; over all genes but the targets.",
-        "Undefined for an additive prediction, whose residual is zero. The residual has the sampling error of three means and "
-        "the control twice, so even a perfect model correlates little where the interaction is weak.",
+        "Undefined for an additive prediction, whose residual is zero. Both residuals subtract the same singles, whose sampling error "
+        "correlates them even where nothing interacts: 0.37 for no change and 0.82 for the true mean in a simulation without any "
+        "interaction. Compare with no change, never with 0.",
         genes="all",
         lower=-1.0,
         level="perturbation",
@@ -300,10 +302,15 @@ METRICS: tuple[MetricInfo, ...] = (
             f"gi_{name}_{kind}",
             partial(score_correlation, score=name, ranks=kind == "spearman"),
             f"{kind.capitalize()} correlation over doubles of true and predicted {_SCORES[name]}; {_FIT}.",
-            f"Undefined for additive predictions, whose magnitude is the same for all. {_NOISE}",
+            (
+                f"Undefined for additive predictions, whose {name} is the same for all. "
+                if name in ("magnitude", "dominance")
+                else ""
+            )
+            + _NOISE,
             lower=-1.0,
         )
-        for name in ("magnitude",)
+        for name in _SCORES
         for kind in ("pearson", "spearman")
     ),
     *(

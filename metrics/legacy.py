@@ -64,6 +64,7 @@ METRICS: tuple[MetricInfo, ...] = (
         reference="Zhang et al. 2023, discrepancy-VAE, notebook plot_samples (there over batches of 32 cells)",
         caveats="Never rank on it: predicted variance is punished, so that the exact distribution of the cells scores up to sqrt(2) times "
         "worse than its mean alone. No prediction reaches 0 where cells vary; compare with rows of the true mean and of true cells.",
+        reads=("variance",),
     ),
     MetricInfo(
         id="legacy_r2@all",

@@ -253,6 +253,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "defined here",
         "A check of sanity that exposes a wrong scale: log1p of counts per 1e4 has about equal totals, counts or log2 values do not. "
         "Negative values count as zero.",
+        needs=("cells", "truth_cells", "log1p"),
     ),
     _info(
         "cells_mean_gap@all",

@@ -84,7 +84,7 @@ def _quartiles(truth: Truth, k: int) -> tuple[Array, Array]:
 _QUARTILES = {"de20": partial(_quartiles, k=20)}
 
 
-_HEADLINE = ("mse@de20", "l2@all")
+_HEADLINE = ("l2@all",)
 _ERRORS = {
     "mse": (
         "Mean squared error, mean over g of (xhat_g - x_g)^2",

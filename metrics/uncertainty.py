@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bench.contracts.metric import Comparison, MetricInfo, Values
 from .conformal import FLOOR, conformal, spread, unscored
+from .expression_calls import representative
 from .per_condition import GENES
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +82,10 @@ def of_cells(comparison: Comparison, *, which: int) -> Values:
 
 
 def sample_crps(comparison: Comparison) -> Values:
-    """Fair CRPS of the predicted cells, mean over genes; ``no_cells`` or ``too_few_cells`` (one) where there are not two."""
+    """CRPS of the predicted cells, mean over genes; ``no_cells`` or ``too_few_cells`` (one) where there are not two.
+
+    At most as many cells as the truth has are heard, chosen as in `representative`.
+    """
     from ..bench.kernels.forecast import sample_scores
 
     cells = comparison.truth.cells
@@ -93,7 +97,7 @@ def sample_crps(comparison: Comparison) -> Values:
         if guess is None or guess.shape[0] < 2:
             reason[i] = "no_cells" if guess is None else "too_few_cells"
         else:
-            value[i] = sample_scores(cells.load(i), guess).mean()
+            value[i] = sample_scores(cells.load(i), representative(guess, comparison.truth, i)).mean()
     return Values(value, reason)
 
 
@@ -218,11 +222,12 @@ METRICS: tuple[MetricInfo, ...] = (
     _info(
         "crps.sample@all",
         sample_crps,
-        "Mean over genes of the fair CRPS of m predicted cells x at n true cells y, sum(abs(x_i - y_j)) / (n m) - sum(abs(x_i - x_k)) / "
-        "(2 m (m - 1)).",
-        "The spread of the true cells remains in it, so even the true distribution does not score 0: read differences between "
+        "Mean over genes of the CRPS of m predicted cells x, at most as many as true ones, at n true cells y, "
+        "sum(abs(x_i - y_j)) / (n m) - sum(abs(x_i - x_k)) / (2 m^2).",
+        "Fewer cells score worse by their mean distance over twice their number; the fair estimator would instead let two chosen "
+        "cells score 0. The spread of the true cells remains in it, so even the true distribution does not score 0: read differences between "
         "models. Of each gene by itself, so dependence between genes does not count.",
-        "Ferro, Quarterly Journal of the Royal Meteorological Society 2014",
+        "Gneiting and Raftery 2007; Ferro 2014 on the fair estimator, which is not taken",
         needs=("cells", "truth_cells"),
     ),
     _info(

@@ -100,6 +100,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "Adversary: two thousand cells drawn from control cells at the train mean.",
         "gaming",
     ),
+    "gaming-two-far-cells": ("gaming_cells:TwoFarCells", "Adversary: two cells, silence and twice the train mean.", "gaming"),
     "gaming-noise-cells": (
         "gaming_cells:NoiseCells",
         "Adversary: normal noise of control variance around the train mean.",

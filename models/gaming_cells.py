@@ -145,6 +145,28 @@ class ManyCells(CellAdversary):
         return mean + residuals[rng.integers(len(residuals), size=self.n_cells)]
 
 
+class TwoFarCells(CellAdversary):
+    """Two cells, silence and a multiple of the predicted mean.
+
+    An unbiased statistic subtracts the mean distance of different predicted cells, and whoever places two cells decides it: the
+    fair CRPS of two far cells on either side of all values is 0, its best, and the energy distance falls below that of the
+    truth. Where predicted cells are taken as a forecast the distance of each to itself counts, and this loses.
+
+    Parameters
+    ----------
+    factor
+        The second cell is this many times the mean.
+    """
+
+    reference = "unbiased energy distance, MMD and fair CRPS of cells that a model chooses (found here)"
+
+    def __init__(self, *, factor: float = 2.0) -> None:
+        self.factor = factor
+
+    def _around(self, mean: Array, residuals: Array, rng: np.random.Generator) -> Array:
+        return np.stack([np.zeros_like(mean), self.factor * mean])
+
+
 class NoiseCells(CellAdversary):
     """Independent normal noise of each gene's control variance around the predicted mean.
 

@@ -27,6 +27,7 @@ class NoChange(Model):
     """
 
     capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, unseen_times=True, unseen_doses=True)
+    calibrates = True
     reference = "Ahlmann-Eltze, Huber & Anders, Nature Methods 2025"
 
     def fit(self, data: TrainingData, *, seed: int) -> NoChange:

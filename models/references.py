@@ -84,6 +84,7 @@ class TechnicalDuplicate(_TruthRow):
     """
 
     scored_against = "half"
+    calibrates = True
     reference = "Miller et al. 2025 (technical duplicate)"
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> TechnicalDuplicate:
@@ -105,6 +106,7 @@ class InterpolatedDuplicate(_TruthRow):
     """
 
     scored_against = "half"
+    calibrates = True
     reference = "Miller et al. 2025 (interpolated duplicate)"
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> InterpolatedDuplicate:
@@ -163,6 +165,7 @@ class Shuffled(_TruthRow):
     """
 
     capabilities = replace(_TruthRow.capabilities, stochastic=True)
+    calibrates = True
     reference = "negative control by permutation of labels (Vollenweider & Bühlmann 2026)"
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> Shuffled:

@@ -46,6 +46,10 @@ class Submission(Model):
     ----------
     content
         `Content` with the folder of the prepared predictions.
+    label
+        What its owner calls it; the same predictions under another label are another row of a board.
+    prepared
+        Identity of what was made of the content: with which truth and by which code.
     """
 
     capabilities = Capabilities(
@@ -58,8 +62,8 @@ class Submission(Model):
     )
     reference = "a file of predictions"
 
-    def __init__(self, *, content: str = "") -> None:
-        self.content = content
+    def __init__(self, *, content: str = "", label: str = "", prepared: str = "") -> None:
+        self.content, self.label, self.prepared = content, label, prepared
 
     def fit(self, data: TrainingData, *, seed: int) -> Submission:
         """Find the predictions.

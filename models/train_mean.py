@@ -30,6 +30,7 @@ class TrainMean(Model):
     """
 
     capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, unseen_times=True, unseen_doses=True)
+    calibrates = True
     reference = "Ahlmann-Eltze, Huber & Anders, Nature Methods 2025 (by perturbation); Systema, Nat Biotechnol 2025 (by cell)"
 
     def __init__(self, *, weight: str = "perturbation") -> None:

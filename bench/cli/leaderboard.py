@@ -61,6 +61,8 @@ def leaderboard(
       pbench leaderboard --check board.md
       pbench leaderboard --figures figures
       pbench leaderboard --json
+
+    --json prints a list of boards; with --check, an object of "boards" and "up_to_date".
     """
     load_plugins(plugins)
     if not (results / "records").is_dir():
@@ -75,25 +77,26 @@ def leaderboard(
     def shown(model: str) -> bool:
         return any(fnmatchcase(model, m.strip()) for m in models.split(","))
 
-    made, metrics, kept_off = load_boards(results, keep, shown)
-    if figures is not None:
-        _draw(made, figures)
-    if as_json:
-        click.echo(json.dumps(_finite([asdict(b) for b in made]), indent=1, sort_keys=True))
-        return 0
-    text = render(made, metrics, kept_off)
+    made, metrics, kept_off, damaged = load_boards(results, keep, shown)
+    text = render(made, metrics, kept_off, damaged)
+    same = None
     if check_file is not None:
         same = check_file.is_file() and check_file.read_text() == text
         click.echo(
             f"{check_file} is {'up to date' if same else 'stale; write it with: pbench leaderboard --write ' + str(check_file)}",
             err=True,
         )
-        return 0 if same else 1
     if target is not None:
         target.write_text(text)
-    else:
+    if figures is not None:
+        _draw(made, figures)
+    if as_json:
+        found: Any = [asdict(b) for b in made]
+        found = found if same is None else {"boards": found, "up_to_date": same}
+        click.echo(json.dumps(_finite(found), indent=1, sort_keys=True))
+    elif same is None and target is None:
         click.echo(text, nl=False)
-    return 0
+    return 1 if same is False else 0
 
 
 def _draw(boards: list[Board], folder: Path) -> None:

@@ -19,16 +19,18 @@ Shown = Callable[[str], bool]
 
 def load_boards(
     results: Path, keep: Keep, shown: Shown = lambda model: True
-) -> tuple[list[Board], dict[str, MetricInfo], list[str]]:
-    """Boards of the records in a results folder that satisfy `keep`, the metrics, and what is refused.
+) -> tuple[list[Board], dict[str, MetricInfo], list[str], list[str]]:
+    """Boards of the records in a results folder that satisfy `keep`, the metrics, what is refused, and which files are damaged.
 
     Models that are not `shown` stand on no board; as controls they still say what the metrics can tell.
     """
     store = Store(results)
-    cards = current(c for c in store.cards() if keep(c))
+    whole, damaged = store.whole_and_damaged()
+    cards = current(c for c in whole if keep(c))
     rows = store.rows(c for c in cards if c["status"] == OK)
     metrics = {name: registry.metrics.get(name) for name in usable(registry.metrics)}
-    return boards(cards, rows, metrics, shown), metrics, refused(c for c in cards if shown(c["model"]))
+    kept_off = refused(c for c in cards if shown(c["model"]))
+    return boards(cards, rows, metrics, shown), metrics, kept_off, [path.name for path in damaged]
 
 
 def render_boards(results: Path, keep: Keep, shown: Shown = lambda model: True) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from .rendering import render_boards
 
 #: Positive controls, then negative ones: no number of a board means much without them.
 CONTROLS = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "train-mean", "no-change", "shuffled")
+#: Beside the mean of the true cells, a draw of the cells themselves, which the legacy metrics rank below it.
+LEGACY_CONTROL = "oracle-sampler"
 
 
 @click.command(short_help="Run models on data sets and splits, then show the leaderboard.")
@@ -72,7 +75,9 @@ CONTROLS = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "tra
     "--controls/--no-controls",
     default=True,
     show_default=True,
-    help="Also run the rows that say what each metric can tell: " + ", ".join(CONTROLS) + ".",
+    help="Also run the rows that say what each metric can tell: "
+    + ", ".join(CONTROLS)
+    + f"; with legacy metrics {LEGACY_CONTROL} too.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @file_options
@@ -112,12 +117,13 @@ def run(
       pbench run --dataset my.h5ad --scale counts --control-label NT --split unseen-single
     """
     found = load_plugins(plugins)
+    chosen = parse_metrics(metrics)
     matrix = Matrix(
-        models=with_controls(models) if controls else model_requests(models),
+        models=with_controls(models, chosen) if controls else model_requests(models),
         datasets=dataset_requests(dataset, file),
         splits=split_requests(split),
         seeds=parse_seeds(seeds),
-        metrics=parse_metrics(metrics),
+        metrics=chosen,
         out=results.resolve(),
         preset=preset,
         jobs=jobs,
@@ -144,6 +150,12 @@ def closing(summary: Summary, results: Path) -> str:
     """The last words of a run."""
     words = f"{summary.computed} job(s) computed, {summary.reused} already there. Leaderboard: {results / 'leaderboard.md'}; rows: {results / 'records.parquet'}"
     for card in summary.failed:
+        for metric, reason in card.get("metrics_failed", {}).items():
+            words += (
+                f"\nmetric failed: {metric} of {card['model']} on {card['spec']['dataset']} / {card['spec']['split']}: {reason}"
+            )
+        if card["status"] == "ok":
+            continue
         words += f"\n{card['status'].replace('_', ' ')}: {card['model']} on {card['spec']['dataset']} / {card['spec']['split']}: {card['reason']}"
     return words
 
@@ -164,10 +176,18 @@ def model_requests(text: str) -> list[Request]:
     return parse_requests(text, chosen_among(registry.models, text), kind="model", groups=registry.models.groups())
 
 
-def with_controls(text: str) -> list[Request]:
-    """The same, followed by those `CONTROLS` that are not among them."""
+def controls_of(metrics: Sequence[str]) -> tuple[str, ...]:
+    """`CONTROLS`, and `LEGACY_CONTROL` where one of the metrics is a legacy metric."""
+    from ...metrics import PROFILES
+
+    legacy = not set(metrics).isdisjoint(PROFILES["legacy"])
+    return (CONTROLS[0], LEGACY_CONTROL, *CONTROLS[1:]) if legacy else CONTROLS
+
+
+def with_controls(text: str, metrics: Sequence[str]) -> list[Request]:
+    """The same, followed by those of the controls of the metrics that are not among them."""
     asked = model_requests(text)
-    return asked + [Request(name) for name in CONTROLS if str(Request(name)) not in map(str, asked)]
+    return asked + [Request(name) for name in controls_of(metrics) if str(Request(name)) not in map(str, asked)]
 
 
 def split_requests(text: str | None) -> list[Request | Path]:

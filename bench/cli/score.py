@@ -7,22 +7,25 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
+from ...leaderboards.markdown import escape
 from ..contracts import registry
-from ..contracts.errors import DataError, UsageError, suggestion
+from ..contracts.errors import UsageError
 from ..engine.plan import Request
 from ..engine.run import Matrix, Summary, limit_threads, run_matrix
-from ..engine.stage import DatasetRequest
-from ..engine.submission import Submission, SubmissionRequest, submitted
-from ..engine.submission_files import KINDS
+from ..engine.store import Store
+from ..engine.submission import Submission, SubmissionRequest, check_label, submitted
+from ..engine.submission_files import check_readable
 from ..engine.submission_layouts import CONVENTIONS, SCALES, Reading
+from ..engine.submission_notes import rows_shown
 from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option, results_option
 from .progress import make_reporter
 from .rendering import render_boards
-from .run import CONTROLS, closing, parse_metrics, split_requests
+from .run import closing, controls_of, parse_metrics, split_requests
 
 #: Controls that are made from training conditions, which nobody knows without a split.
 TRAINED = ("interpolated-duplicate", "train-mean")
@@ -80,7 +83,20 @@ class Named(Request):
     type=click.Choice(list(CONVENTIONS)),
     help="How the predictions name things. Default: by the names of their columns.",
 )
+@click.option(
+    "--rows",
+    type=click.Choice(["cells", "means"]),
+    help="What a row of an .h5ad is; means of one perturbation are averaged. Default: cells where perturbations have 10 rows or "
+    "more at the median, means where each has one; between, you are asked.",
+)
 @prediction_options
+@click.option(
+    "--overwrite",
+    type=click.Choice(["missing", "always"]),
+    default="missing",
+    show_default=True,
+    help="Compute what is missing, or all anew; the latter also lets predictions take the name of others.",
+)
 @click.option(
     "--jobs",
     "-j",
@@ -101,6 +117,8 @@ def score(
     name: str | None,
     metrics: str,
     layout: str | None,
+    rows: str | None,
+    overwrite: str,
     jobs: int,
     quiet: bool,
     plugins: tuple[str, ...],
@@ -121,11 +139,13 @@ def score(
       pbench score run7.vcc --truth norman --split doubles --prediction-scale log1p_1e4 --metrics vcc --name run7
     """
     found = load_plugins(plugins)
-    reading = Reading(layout=layout, **{n: given.pop(f"prediction_{n}") for n in PREDICTION_OPTIONS})
-    check_file(predictions.expanduser(), reading)
+    reading = Reading(layout=layout, rows=rows, **{n: given.pop(f"prediction_{n}") for n in PREDICTION_OPTIONS})
+    check_readable(predictions.expanduser(), reading)
     label = checked_name(predictions.stem if name is None else name)
     chosen = parse_metrics(metrics)
-    dataset = truth_request(truth, given)
+    dataset, *more = dataset_requests(truth, given, option="--truth")
+    if more:
+        raise UsageError(f"--truth {truth} names {1 + len(more)} data sets; predictions are scored against one.")
     limit_threads(jobs)
     with make_reporter(quiet=quiet or as_json) as reporter:
         reporter.phase(f"reading {predictions.name}")
@@ -140,7 +160,9 @@ def score(
                 found,
             )
         )
-        controls = [c for c in CONTROLS if split or c not in TRAINED]
+        if overwrite != "always":
+            check_label(Store(results), label, submission)
+        controls = [c for c in controls_of(chosen) if split or c not in TRAINED]
         matrix = Matrix(
             models=[submission_request(submission, label), *map(Request, controls)],
             datasets=[dataset],
@@ -150,6 +172,7 @@ def score(
             out=results.resolve(),
             jobs=jobs,
             plugins=found,
+            overwrite=overwrite,
         )
         summary = run_matrix(matrix, reporter)
     notes = list(submission.notes)
@@ -158,7 +181,7 @@ def score(
             f"No --split was named: all perturbations are test, and controls made from training ({', '.join(TRAINED)}) are left out."
         )
     ids = {c["score_id"] for c in summary.cards}
-    text = render_boards(results, lambda card: card["score_id"] in ids)
+    text = render_boards(results, lambda card: card["score_id"] in ids) + about(submission, label, notes)
     (results / "leaderboard.md").write_text(text)
     if as_json:
         click.echo(json.dumps(report(summary, submission, label, notes, results), indent=1, sort_keys=True))
@@ -172,33 +195,15 @@ def submission_request(submission: Submission, label: str) -> Named:
     """The request for the model that looks prepared predictions up."""
     from ...models.submission import Content
 
-    return Named("submission", {"content": Content(submission.id, submission.folder)}, label)
+    content = Content(submission.id, submission.folder)
+    return Named("submission", {"content": content, "label": label, "prepared": submission.folder.name}, label)
 
 
-def check_file(predictions: Path, reading: Reading) -> None:
-    """Ask for the scale where it is not given, before anything is read.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    UsageError
-        If it is of an unknown kind, or the scale is missing, unknown, or given for an archive, which knows its own.
-    """
-    if not predictions.is_file():
-        raise DataError(f"{predictions}: there is no such file.")
-    kind = predictions.suffix.lower()
-    if kind not in KINDS:
-        raise UsageError(f"{predictions.name}: predictions are read from files that end in {', '.join(KINDS)}.")
-    if kind == ".npz":
-        if reading.scale is not None:
-            raise UsageError(f"{predictions.name} was written by pbench run and knows its scale; leave out --prediction-scale.")
-    elif reading.scale is None:
-        raise UsageError(
-            f"{predictions.name}: say what its values are with --prediction-scale {', '.join(SCALES[:-1])} or {SCALES[-1]}; it is never guessed."
-        )
-    elif reading.scale not in SCALES:
-        raise UsageError(f"--prediction-scale {reading.scale} is unknown. {suggestion(reading.scale, SCALES)}")
+def about(submission: Submission, label: str, notes: list[str]) -> str:
+    """What the text of a board says of the predictions themselves."""
+    facts = submission.facts
+    read = f"Layout {facts['layout']}, scale {facts['declared_scale']}, {rows_shown(facts)}. Content {submission.id[:12]}."
+    return "\n".join([f"\n## About the predictions {escape(label)}\n", *(f"- {escape(x)}" for x in (read, *notes))]) + "\n"
 
 
 def checked_name(name: str) -> str:
@@ -217,36 +222,19 @@ def checked_name(name: str) -> str:
     return name
 
 
-def truth_request(truth: str, options: dict[str, Any]) -> DatasetRequest:
-    """The one data set or file to score against.
-
-    Raises
-    ------
-    UsageError, DataError
-        If it is unknown, absent, or there are several.
-    """
-    requests = dataset_requests(truth, options, option="--truth")
-    if len(requests) != 1:
-        raise UsageError(f"--truth {truth} names {len(requests)} data sets; predictions are scored against one.")
-    return requests[0]
-
-
 def report(summary: Summary, submission: Submission, label: str, notes: list[str], results: Path) -> dict[str, Any]:
     """What `--json` prints."""
-    facts = dict(submission.facts)
+    facts = submission.facts
     return {
         "name": label,
         "submission": {
             "id": submission.id,
-            "layout": facts["layout"],
             "scale": facts["declared_scale"],
-            "cells": facts["cells"],
             "n_conditions": len(facts["conditions"]),
             "n_rows": sum(facts["n_rows"]),
-            "controls_ignored": facts["controls_ignored"],
-            "genes_ignored": facts["genes_ignored"],
-            "unknown": facts["unknown"],
+            "rows_per_perturbation": median(facts["n_rows"]),
             "missing": list(submission.missing),
+            **{k: facts[k] for k in ("layout", "cells", "rows_apart", "controls_ignored", "genes_ignored", "unknown")},
         },
         "notes": notes,
         "computed": summary.computed,

@@ -24,6 +24,7 @@ NEEDS = {
     "truth_cells": "no_truth_cells",
     "de": "no_truth_cells",
     "latents": "no_latents",
+    "log1p": "wrong_scale",
 }
 
 
@@ -33,7 +34,7 @@ class Values:
 
     Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``, ``too_few_cells``,
     ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``none_called``, ``single_class``,
-    ``no_cells`` and ``no_variance`` (the model gives none), ``no_truth_cells``, ``no_controls``, ``not_a_double``,
+    ``no_cells`` and ``no_variance`` (the model gives none), ``no_truth_cells``, ``no_controls``, ``wrong_scale``, ``not_a_double``,
     ``no_singles``, ``absent`` and what a model or the split gave as a reason.
     """
 
@@ -84,6 +85,8 @@ class Comparison:
             return not self.cells
         if need in ("truth_cells", "de"):
             return self.truth.cells is None
+        if need == "log1p":
+            return self.truth.scale == "raw"
         return need == "latents"
 
     @cached_property
@@ -140,7 +143,10 @@ class MetricInfo:
         ``perturbation`` or ``dataset``.
     needs
         Subset of `NEEDS`: ``means``; ``variance`` over cells and ``cells`` that the model predicts; ``truth_cells``,
-        cells of the truth; ``de``, its tests for differential expression; ``latents``.
+        cells of the truth; ``de``, its tests for differential expression; ``log1p``, expression that is no ``raw`` scale;
+        ``latents``.
+    reads
+        What it takes into account where it is there, of the same names, without being undefined where it is not.
     headline
         Shown in the leaderboard's first table.
     caveats
@@ -160,6 +166,7 @@ class MetricInfo:
     needs: tuple[str, ...] = ("means",)
     headline: bool = False
     caveats: str = ""
+    reads: tuple[str, ...] = ()
 
     @property
     def versioned_id(self) -> str:

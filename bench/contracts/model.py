@@ -92,6 +92,9 @@ class Model:
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     #: Reference for what is computed: paper, equation or implementation.
     reference: ClassVar[str] = ""
+    #: Whether this is a control that metrics are calibrated with: every metric is then also scored on the second halves of
+    #: the test cells, where duplicates made of the first halves are scored, so that both meet the same noise.
+    calibrates: ClassVar[bool] = False
 
     def fit(self, data: TrainingData, *, seed: int) -> Self:
         """Learn from `data`; a second call forgets the first."""

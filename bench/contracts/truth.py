@@ -59,6 +59,10 @@ class Truth:
     cells, half_cells
         What single cells say, of all test cells and of their second halves; None where the run asked for no metric
         that reads cells.
+    half_de_order
+        `de_order` by the second halves alone: a row that is made of the first halves must not have chosen the genes.
+    scale
+        ``log1p_1e4`` or ``raw``: what the profiles are.
     """
 
     genes: Array
@@ -75,6 +79,8 @@ class Truth:
     training: Profiles | None = None
     cells: CellTruth | None = None
     half_cells: CellTruth | None = None
+    half_de_order: Array | None = None
+    scale: str = "log1p_1e4"
     _memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -82,8 +88,11 @@ class Truth:
         return self.profiles.conditions
 
     def against(self, which: str) -> Truth:
-        """This truth, or with ``"half"`` the one that a row made from the first halves is scored against."""
-        return self if which == "all" else replace(self, profiles=self.halves[1], cells=self.half_cells)
+        """This truth, or with ``"half"`` the second halves: their profiles, cells and differential genes."""
+        if which == "all":
+            return self
+        order = self.de_order if self.half_de_order is None else self.half_de_order
+        return replace(self, profiles=self.halves[1], cells=self.half_cells, de_order=order)
 
     @cached_property
     def control_rows(self) -> Array:

@@ -41,6 +41,8 @@ class Answer:
         Predicted cells by row; not archived.
     has_cells
         Whether the model gave cells; an answer from the archive remembers it and has them no more.
+    cells_offered
+        Whether control cells and test cells were there for it to make cells of.
     """
 
     mean: Array
@@ -50,6 +52,7 @@ class Answer:
     variance: Array | None = None
     cells: Mapping[int, Any] = field(default_factory=dict)
     has_cells: bool = False
+    cells_offered: bool = False
 
 
 def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool = True) -> Answer:
@@ -94,7 +97,16 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
             absent[i] = refused[condition] or str(prediction.absent[condition]) or "the model gave no reason"
     cells = predicted_cells(prediction, asked, data.genes) if spread else {}
     variance = predicted_variance(prediction, asked, data.genes, cells)
-    return Answer(out, fallbacks, absent, seconds, variance, cells, has_cells=bool(prediction.cells))
+    return Answer(
+        out,
+        fallbacks,
+        absent,
+        seconds,
+        variance,
+        cells,
+        has_cells=bool(prediction.cells),
+        cells_offered=data.load_controls is not None,
+    )
 
 
 def _copied(profiles: Profiles) -> Profiles:

@@ -78,8 +78,14 @@ class Assembly:
         trained = self._role("train") + (self._role("test") if self.by_cell else ())
         return tuple(sorted(trained, key=sort_key))
 
-    def training(self, resources: Mapping[str, Any], *, cells: bool) -> TrainingData:
-        """What `fit` may see; nothing in it was computed from a test cell."""
+    def training(self, resources: Mapping[str, Any], *, cells: bool, controls: bool = True) -> TrainingData:
+        """What `fit` may see; nothing in it was computed from a test cell.
+
+        Parameters
+        ----------
+        cells, controls
+            Whether it may read training cells, and control cells, where the screen has them prepared.
+        """
         return TrainingData(
             genes=self.screen.genes,
             perturbed=self._pool(self.train_conditions, side="train"),
@@ -88,7 +94,7 @@ class Assembly:
             scale=self.screen.scale,
             resources=dict(resources),
             load_cells=self._load_cells if cells else None,
-            load_controls=self._control_cells if self.screen.has_cells else None,
+            load_controls=self._control_cells if controls and self.screen.has_cells else None,
         )
 
     def _load_cells(self, role: str) -> Cells:
@@ -125,7 +131,7 @@ class Assembly:
     def write_cell_truth(self, folder: Path) -> None:
         """Work out what `truth` reads from `folder`."""
         trained = np.zeros(len(self.screen.conditions), dtype=bool)
-        trained[[self._position[c] for c in self.screen.conditions if c.is_control or c in set(self.train_conditions)]] = True
+        trained[[self._position[c] for c in (*self.train_conditions, *self.controls.conditions)]] = True
         train = trained[self.screen.codes] & ~self._held_out
         write_cell_truth(folder, self.screen, self._role("test"), self._held_out, train, self._interaction_classes())
 
@@ -151,13 +157,15 @@ class Assembly:
         rows = np.flatnonzero(keep)
         return rows[np.argsort(self.screen.barcodes[rows], kind="stable")]
 
-    def truth(self, cell_truth: Path | None = None) -> Truth:
+    def truth(self, cell_truth: Path | None = None, *, cells: bool = True) -> Truth:
         """Statistics of the scored test conditions.
 
         Parameters
         ----------
         cell_truth
             Folder that `write_cell_truth` has filled, for metrics that read cells.
+        cells
+            Whether reference rows may read test cells, where the screen has them prepared.
         """
         conditions = self._role("test")
         profiles = self._pool(conditions, side="test")
@@ -168,6 +176,7 @@ class Assembly:
         targets = tuple(tuple(index[t] for t in c.targets if t in index) for c in conditions)
         noise_free = self.screen.noise_free
         singles = self._single_shifts(conditions, controls)
+        halves = (self._pool(conditions, side="test", half=0), self._pool(conditions, side="test", half=1))
         both: tuple[CellTruth | None, CellTruth | None] = (None, None)
         classes = [""] * len(conditions)
         if cell_truth is not None:
@@ -179,8 +188,10 @@ class Assembly:
             controls=controls,
             references=self._references(conditions, controls),
             de_order=de_order(profiles, controls, control_of, targets),
+            half_de_order=de_order(halves[1], controls, control_of, targets),
+            scale="raw" if self.screen.scale == "raw" else "log1p_1e4",
             target_genes=targets,
-            halves=(self._pool(conditions, side="test", half=0), self._pool(conditions, side="test", half=1)),
+            halves=halves,
             subgroups=tuple(
                 dict(self.manifest.subgroups.get(c, {})) | ({"gi_class": classes[i]} if classes[i] else {})
                 for i, c in enumerate(conditions)
@@ -188,7 +199,7 @@ class Assembly:
             noise_free=np.stack([noise_free[c] for c in conditions])
             if conditions and all(c in noise_free for c in conditions)
             else None,
-            load_cells=self._test_cells if self.screen.has_cells else None,
+            load_cells=self._test_cells if cells and self.screen.has_cells else None,
             single_shifts=singles,
             training=self._pool(self.train_conditions, side="train"),
             cells=both[0],
@@ -201,9 +212,9 @@ class Assembly:
         known = sorted({s for singles in wanted for s in singles if s in self._position}, key=sort_key)
         pooled = self.screen.sums.pool([[2 * self._position[c], 2 * self._position[c] + 1] for c in known], tuple(known))
         shifts = pooled.mean - controls.control_mean(known)
+        row = {c: i for i, c in enumerate(known)}
         return tuple(
-            shifts[[known.index(s) for s in singles]] if singles and all(s in pooled for s in singles) else None
-            for singles in wanted
+            shifts[[row[s] for s in singles]] if singles and all(s in row for s in singles) else None for singles in wanted
         )
 
     def _references(self, conditions: tuple[Condition, ...], controls: Profiles) -> dict[str, Array]:
@@ -217,11 +228,15 @@ class Assembly:
         perturbed = tuple(c for c in self.screen.conditions if not c.is_control)
         everything = self.screen.sums.pool([[2 * self._position[c], 2 * self._position[c] + 1] for c in perturbed], perturbed)
         shifts = everything.mean - controls.control_mean(perturbed)
-        own = np.array([perturbed.index(c) for c in conditions], dtype=int)
-        if len(perturbed) > 1:
-            others = (shifts.sum(axis=0) - shifts[own]) / (len(perturbed) - 1)
-        else:
-            others = np.full((len(conditions), ctrl.shape[1]), np.nan)
+        # The same targets in another context, at another dose or time, are no other perturbation.
+        group = {targets: i for i, targets in enumerate(dict.fromkeys(c.targets for c in perturbed))}
+        number = np.array([group[c.targets] for c in perturbed], dtype=int)
+        sums = np.zeros((len(group), ctrl.shape[1]))
+        np.add.at(sums, number, shifts)
+        own = np.array([group[c.targets] for c in conditions], dtype=int)
+        left = len(perturbed) - np.bincount(number, minlength=len(group))[own]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            others = np.where(left[:, None] > 0, (shifts.sum(axis=0) - sums[own]) / left[:, None], np.nan)
         return {"ctrl": ctrl, "pert": ctrl + train_shift, "loo": ctrl + others}
 
 

@@ -18,6 +18,8 @@ from .statistics import on_profile_scale
 Array = np.ndarray[Any, Any]
 
 COMPONENTS = 50
+#: Share of its variance that a component must have among cells that it was not fitted on.
+KEPT = 0.9
 #: Training cells that the components are fitted on, and test cells that the bandwidth is taken from.
 FIT_CELLS, BANDWIDTH_CELLS = 5000, 2000
 #: Smaller side of a matrix up to which its components are exact.
@@ -91,37 +93,49 @@ def _tests_against_control(screen: PreparedScreen, conditions: tuple[Condition, 
 
 
 def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, Array]:
-    """Mean (G,) and components (d, G), float32, of at most `FIT_CELLS` training cells chosen by hashed barcode.
+    """Mean (G,) and components (d, G), float32, of training cells chosen by hashed barcode.
 
-    Exact where the smaller side of the matrix is at most `EXACT`, else by randomised subspace iteration with a fixed seed. The
-    sign of each component makes its largest loading positive.
+    Components are fitted on one set of at most `FIT_CELLS` training cells and kept if their variance among as many others is
+    at least `KEPT` of that among the first: a component of noise is long only for the cells that it was fitted on, and would
+    put the answers of models that return training or control cells far from cells that nobody has seen. The two longest are
+    kept in any case. Exact where the smaller side of the matrix is at most `EXACT`, else by randomised subspace iteration with
+    a fixed seed. The sign of each component makes its largest loading positive.
 
     References
     ----------
-    Halko, Martinsson and Tropp, SIAM Review 53 (2011).
+    Halko, Martinsson and Tropp, SIAM Review 53 (2011). The check on other cells is cross-validation of the components.
     """
     candidates = np.flatnonzero(train)
-    rows = candidates[_fewest(screen.barcodes[candidates], FIT_CELLS, salt="components")]
-    rows = rows[np.argsort(screen.barcodes[rows], kind="stable")]
-    X = screen.cells(rows, profile_scale=True).toarray().astype(np.float64)
-    mean = X.mean(axis=0) if len(X) else np.zeros(X.shape[1])
-    X -= mean
-    k = min(COMPONENTS, *X.shape)
-    if min(X.shape) <= EXACT:
-        components = np.linalg.svd(X, full_matrices=False)[2][:k]
+    rows = candidates[_fewest(screen.barcodes[candidates], 2 * FIT_CELLS, salt="components")]
+    # By hash: the first and the second half of what was chosen are random halves.
+    fitted, others = (_dense(screen, part) for part in np.array_split(rows, 2)[:2])
+    mean = fitted.mean(axis=0) if len(fitted) else np.zeros(fitted.shape[1])
+    fitted -= mean
+    k = min(COMPONENTS, *fitted.shape)
+    if min(fitted.shape) <= EXACT:
+        components = np.linalg.svd(fitted, full_matrices=False)[2][:k]
     else:
         from sklearn.utils.extmath import randomized_svd
 
-        components = randomized_svd(X, k, n_iter=4, random_state=0)[2]  # pyright: ignore[reportArgumentType]
+        components = randomized_svd(fitted, k, n_iter=4, random_state=0)[2]  # pyright: ignore[reportArgumentType]
+    if len(others) > 1:
+        inside, outside = ((cells @ components.T).var(axis=0) for cells in (fitted, others))
+        kept = outside >= KEPT * inside
+        kept[:2] = True
+        components = components[kept]
     largest = np.abs(components).argmax(axis=1)
-    components = components * np.sign(components[np.arange(k), largest])[:, None]
+    components = components * np.sign(components[np.arange(len(components)), largest])[:, None]
     return mean.astype(np.float32), components.astype(np.float32)
 
 
+def _dense(screen: PreparedScreen, rows: Array) -> Array:
+    """(len(rows), G) float64 cells on the scale of the profiles, in the order of their barcodes."""
+    ordered = rows[np.argsort(screen.barcodes[rows], kind="stable")]
+    return screen.cells(ordered, profile_scale=True).toarray().astype(np.float64)
+
+
 def _fewest(barcodes: Array, n: int, *, salt: str) -> Array:
-    """Positions of the `n` barcodes with the smallest salted hash: a random sample that does not depend on their order."""
-    if len(barcodes) <= n:
-        return np.arange(len(barcodes))
+    """Positions of the `n` barcodes with the smallest salted hash, smallest first: random, and blind to their order."""
     digest = [hashlib.sha256(f"{salt}\0{b}".encode()).digest() for b in barcodes.tolist()]
     return np.array(sorted(range(len(digest)), key=digest.__getitem__)[:n], dtype=np.int64)
 

@@ -88,13 +88,47 @@ class Sample:
             return np.ones(q)
         if self.expected <= 0:
             return np.full(q, np.nan)
+        e = self._residuals(values)
+        spread = (e * e).sum(axis=0)
+        ratio = np.divide((e * (self.sharing @ e)).sum(axis=0), spread, out=np.ones(q), where=spread > 0)
+        return np.maximum(1.0, np.where(spread > 0, ratio / self.expected, 1.0))
+
+    def widths(self, values: Array, *, level: float) -> Array:
+        """(q,) how much wider than the percentile bootstrap's an interval of the mean of (n, q) values is, without NaN.
+
+        The product of the root of the design effect, of what resampling takes from the variance of small strata, and of a
+        quantile of t over that of the normal distribution. With e the weighed residuals and Q_h the sum of their squares in
+        stratum h of n_h, the bootstrap's variance is the sum of Q_h and an unbiased one that of V_h = Q_h n_h / (n_h - 1).
+        Degrees of freedom are Welch's, (sum V_h)^2 / sum(V_h^2 / (f_h + 2)) - 2 with f_h = n_h - 1, held between the
+        smallest f_h and their sum. Satterthwaite's, with f_h and without the 2, has a third of the right ones in strata of two.
+
+        References
+        ----------
+        Satterthwaite, Biometrics Bull. 2 (1946). Welch, Biometrika 34 (1947). Hesterberg, Am. Stat. 69 (2015): percentile
+        intervals of small samples are too narrow by the same two factors.
+        """
+        from scipy.special import ndtri, stdtrit
+
+        e, size = self._residuals(values), np.bincount(self.stratum)
+        within = np.stack([(e[self.stratum == h] ** 2).sum(axis=0) for h in range(len(size))])
+        free = np.maximum(size - 1, 1)[:, None]
+        unbiased = within * size[:, None] / free
+        total, spread = unbiased.sum(axis=0), within.sum(axis=0)
+        known = spread > 0
+        squares = (unbiased**2 / (free + 2)).sum(axis=0)
+        freedom = np.divide(total**2, squares, out=np.full(len(total), 3.0), where=known & (squares > 0)) - 2
+        freedom = np.clip(freedom, free.min(), free.sum())
+        tail = (1 + level) / 2
+        small = np.sqrt(np.divide(total, spread, out=np.ones(len(total)), where=known)) * stdtrit(freedom, tail) / ndtri(tail)
+        return np.sqrt(self.design_effects(values)) * small
+
+    def _residuals(self, values: Array) -> Array:
+        """(n, q) weights times the distance from the weighted mean of the stratum."""
         w, e = self.weight[:, None], np.empty_like(values)
         for number in range(self.stratum.max() + 1):
             rows = self.stratum == number
             e[rows] = w[rows] * (values[rows] - (w[rows] * values[rows]).sum(axis=0) / w[rows].sum())
-        spread = (e * e).sum(axis=0)
-        ratio = np.divide((e * (self.sharing @ e)).sum(axis=0), spread, out=np.ones(q), where=spread > 0)
-        return np.maximum(1.0, np.where(spread > 0, ratio / self.expected, 1.0))
+        return e
 
 
 def sample(clusters: Clusters | None, contexts: Contexts | None, n: int) -> Sample:
@@ -124,7 +158,7 @@ def _sample(clusters: Clusters | None, contexts: Contexts | None, n: int) -> Sam
     return Sample(w, stratum, csr_array((np.ones(len(pairs)), (first, second)), shape=(n, n)), float(expected))
 
 
-def widen(low: Any, high: Any, *, centre: Any, effect: Any) -> tuple[Any, Any]:
-    """Intervals whose distances from `centre` grow by the root of a design effect."""
-    more = np.sqrt(effect) - 1
+def widen(low: Any, high: Any, *, centre: Any, width: Any) -> tuple[Any, Any]:
+    """Intervals whose distances from `centre` grow by the factor `width`."""
+    more = np.asarray(width) - 1
     return low - more * (centre - low), high + more * (high - centre)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from ..contracts.identity import content_id
 
+#: Packages that the kernels and the metrics compute with, beside numpy and scipy.
+COMPILED = ("numba", "scikit-learn")
+
 
 @cache
 def code_id(module: str) -> str:

@@ -69,7 +69,10 @@ def bootstrap_interval(
     clusters: Clusters | None = None,
     contexts: Contexts | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over perturbations.
+    """Percentile bootstrap interval of the mean over perturbations, widened for small samples and shared targets.
+
+    By itself a percentile interval of five values covers in 83 of 100 cases what it should in 95. The factor is
+    `Sample.widths`, near 1 for many values.
 
     Parameters
     ----------
@@ -132,11 +135,11 @@ def bootstrap_intervals(
             # Filled up with zeros to whole blocks: sums are then the same whatever stands beside a column.
             block = np.zeros((len(known.weight), -(-len(own) // BLOCK) * BLOCK))
             block[:, : len(own)] = values[keep][:, own]
-            effect = known.design_effects(block)
+            width = known.widths(block, level=level)
             block, weight = _by_size(block, known)
             means = resampled_means(block, weight, known.stratum, n_boot=n_boot, seed=seed)
             ends = np.quantile(means, [tail, 1 - tail], axis=0)
-            found = widen(ends[0], ends[1], centre=(weight * block).sum(axis=0) / weight.sum(axis=0), effect=effect)
+            found = widen(ends[0], ends[1], centre=(weight * block).sum(axis=0) / weight.sum(axis=0), width=width)
             low[own], high[own] = (end[: len(own)] for end in found)
     return low, high
 

@@ -14,7 +14,7 @@ from ..contracts.errors import UsageError, suggestion
 from ..contracts.identity import canonical_json, content_id, derived_seed
 from ..contracts.metric import MetricInfo
 from ..contracts.model import Capabilities, ReferenceRow, build
-from .fingerprint import code_id, environment, function_id
+from .fingerprint import COMPILED, code_id, environment, function_id
 
 
 @dataclass(frozen=True)
@@ -190,5 +190,6 @@ class PlannedModel:
 
 def scoring_id(job_id: str, metrics: Sequence[MetricInfo]) -> str:
     """Identity of a job's scores: the answer, the metrics with their versions and code, and the scoring itself."""
-    described = sorted((m.id, m.version, function_id(m.function)) for m in metrics)
-    return content_id([job_id, described, code_id("pbench.bench.engine.score")])
+    described = sorted((m.id, m.version, function_id(m.function), m.level, [*m.needs, *m.reads], m.headline) for m in metrics)
+    code = [code_id(f"pbench.bench.engine.{name}") for name in ("score", "worker")]
+    return content_id([job_id, described, code, environment(COMPILED)])

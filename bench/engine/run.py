@@ -64,7 +64,7 @@ class Summary:
 
     @property
     def failed(self) -> list[dict[str, Any]]:
-        return [c for c in self.cards if c["status"] not in (OK, "unavailable")]
+        return [c for c in self.cards if c["status"] not in (OK, "unavailable") or c.get("metrics_failed")]
 
 
 def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
@@ -85,7 +85,7 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
     staged = _stage_all(matrix, models, metrics, reporter)
     jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
-    found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := store.card(j.score_id)) and c["status"] == OK]
+    found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := _reusable(j, store))]
     have = {c["score_id"] for c in found}
     todo = [j for j in jobs if j.score_id not in have] if matrix.overwrite != "never" else []
     cards += found
@@ -108,6 +108,17 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
     return Summary(cards, computed=len(todo), reused=len(found))
 
 
+def _reusable(job: Job, store: Store) -> dict[str, Any] | None:
+    """The card of a job that was done and in which no metric failed; its audit is that of today's rules."""
+    card = store.card(job.score_id)
+    if card is None or card["status"] != OK or card.get("metrics_failed"):
+        return None
+    if card["audit"] != job.audit:
+        card["audit"] = dict(job.audit)
+        store.write(job.score_id, card)
+    return card
+
+
 def slow_imports(models: Sequence[PlannedModel]) -> list[str]:
     """Modules that jobs of these models would each import, in a fixed order."""
     return sorted({"numba", "scipy.stats", "scipy.spatial.distance"}.union(*(m.capabilities.imports for m in models)))
@@ -123,7 +134,7 @@ def limit_threads(jobs: int) -> None:
 def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], metrics: Sequence[MetricInfo], reporter: Reporter) -> list[Staged]:
     # Reference rows sample test cells; every other model says whether it reads cells.
     cells = any(m.capabilities.needs_cells for m in models)
-    cell_truth = any({"cells", "truth_cells", "de"} & set(m.needs) for m in metrics)
+    cell_truth = any({"cells", "variance", "truth_cells", "de"} & {*m.needs, *m.reads} for m in metrics)
     requests = []
     for dataset in matrix.datasets:
         reporter.phase(f"reading {dataset.name}")

@@ -53,8 +53,8 @@ def calibrated_score(
     """Where a model stands between the negative control (0) and the positive one (1).
 
     (m_model - m_neg) / (m_pos - m_neg) of mean gains over the perturbations on which all three are defined, not clipped.
-    The interval is a percentile bootstrap that draws perturbations for all three together, widened by the root of the
-    design effect of the linearised residuals (model - neg) - score (pos - neg).
+    The interval is a percentile bootstrap that draws perturbations for all three together, widened as that of a
+    mean of the linearised residuals (model - neg) - score (pos - neg).
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ def _scores(
     for i in range(k):
         value = context_mean(over[:, i], contexts) / bottom
         ends = np.quantile(drawn[:, i + 1] / drawn[:, 0], [tail, 1 - tail])
-        effect = known.design_effects((over[:, i] - value * range_)[:, None])[0]
-        low, high = widen(*ends, centre=value, effect=effect)
+        width = known.widths((over[:, i] - value * range_)[:, None], level=level)[0]
+        low, high = widen(*ends, centre=value, width=width)
         found.append(CalibratedScore(value, float(low), float(high), n))
     return found
 

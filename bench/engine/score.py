@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contracts.condition import Condition
+from ..contracts.errors import InvalidPrediction
 from ..contracts.metric import Comparison, MetricInfo, Values
 from ..contracts.truth import Truth
 from .answer import Answer
@@ -16,10 +17,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Array = np.ndarray[Any, Any]
+FAILED = "metric failed: "
 
 
 def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dict[str, Values]:
-    """Values of each metric by id. A metric that raises is undefined everywhere, with its error as the reason."""
+    """Values of each metric by id. A metric that raises is undefined everywhere, with its error as the reason.
+
+    Raises
+    ------
+    InvalidPrediction
+        If cells that are read one condition at a time turn out to be none.
+    MemoryError
+        If memory runs out, which is no fault of the metric.
+    """
     variance = None if answer.variance is None else answer.variance.astype(np.float64)
     comparison = Comparison(truth, answer.mean.astype(np.float64), variance, answer.cells)
     out = {}
@@ -29,8 +39,10 @@ def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dic
             values = metric(comparison)
             if values.value.shape != (n,) or values.reason.shape != (n,):
                 raise ValueError(f"returned {values.value.shape} values for {n}")
+        except (MemoryError, InvalidPrediction):
+            raise
         except Exception as error:  # noqa: BLE001 - a plugin's metric must not take the other metrics down
-            values = Values.of(np.full(n, np.nan), f"metric failed: {type(error).__name__}: {error}")
+            values = Values.of(np.full(n, np.nan), f"{FAILED}{type(error).__name__}: {error}")
         if metric.level == "perturbation":
             reason = np.where(answer.absent != "", answer.absent, values.reason).astype(object)
             values = Values(np.where(answer.absent != "", np.nan, values.value), reason)
@@ -38,8 +50,24 @@ def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dic
     return out
 
 
+def failures(values: Mapping[str, Values]) -> dict[str, str]:
+    """What went wrong by id, for metrics that raised."""
+    first = {name: str(v.reason[0]) for name, v in values.items() if len(v.reason)}
+    return {name: reason.removeprefix(FAILED) for name, reason in first.items() if reason.startswith(FAILED)}
+
+
+def reads_spread(metrics: Sequence[MetricInfo]) -> bool:
+    """Whether any of some metrics looks at predicted cells or variances."""
+    return any({"cells", "variance"} & {*m.needs, *m.reads} for m in metrics)
+
+
 def rows(
-    values: Mapping[str, Values], metrics: Sequence[MetricInfo], truth: Truth, answer: Answer, constants: Mapping[str, Any]
+    values: Mapping[str, Values],
+    metrics: Sequence[MetricInfo],
+    truth: Truth,
+    answer: Answer,
+    constants: Mapping[str, Any],
+    on_halves: Mapping[str, Values] | None = None,
 ) -> pa.Table:
     """The tidy table of one job.
 
@@ -47,11 +75,13 @@ def rows(
     ----------
     constants
         Columns that are the same in every row (model, data set, split, fold, seed …).
+    on_halves
+        Values of some of the metrics against the second halves of the test cells, for the column ``half_value``.
     """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {name: [] for name in (*_DESCRIBED, "predicted", "fallback")}
-    scores: dict[str, list[Any]] = {name: [] for name in ("metric", "version", "value", "reason")}
+    scores: dict[str, list[Any]] = {name: [] for name in ("metric", "version", "value", "reason", "half_value")}
     sizes = effect_sizes(truth)
     described = [
         _describe(c, truth.subgroups[i], int(truth.profiles.n_cells[i]), float(sizes[i]))
@@ -69,6 +99,8 @@ def rows(
         scores["version"] += [metric.version] * n
         scores["value"] += [None if np.isnan(v) else float(v) for v in value.value]
         scores["reason"] += [str(r) or None for r in value.reason]
+        half = on_halves.get(metric.id) if on_halves else None
+        scores["half_value"] += [None] * n if half is None else [None if np.isnan(v) else float(v) for v in half.value]
     total = len(scores["metric"])
     text, real = pa.string(), pa.float64()
     types = {
@@ -82,6 +114,7 @@ def rows(
         "predicted": pa.bool_(),
         "fallback": pa.bool_(),
         "value": real,
+        "half_value": real,
         "reason": text,
     }
     table = {name: pa.array([value] * total) for name, value in constants.items()}

@@ -28,6 +28,9 @@ class ProfileCells(Mapping[int, Any]):
     def __getitem__(self, row: int) -> Any:
         return self.read(self.rows[row])
 
+    def __contains__(self, row: object) -> bool:
+        return row in self.rows
+
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
 

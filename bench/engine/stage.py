@@ -18,7 +18,7 @@ from ..contracts.screen import Dataset, Screen, validate
 from ..contracts.split import SplitManifest
 from .assemble import Assembly
 from .audit import audit, to_dict
-from .fingerprint import code_id
+from .fingerprint import COMPILED, code_id, environment
 from .folders import write_atomically
 from .plan import Request
 from .prepare import PreparedScreen, cell_level_sums, prepare
@@ -97,7 +97,8 @@ def stage(request: StageRequest) -> Staged:
 
 def _cell_truth(split: StagedSplit, prepared: PreparedScreen) -> Path:
     """The folder of a split's `CellTruth`, filled where it is not there."""
-    folder = split.manifest.with_name(f"{split.manifest.stem}.cells-{code_id('pbench.bench.engine.cell_truth')[:16]}")
+    made_with = content_id([code_id("pbench.bench.engine.assemble"), environment(COMPILED)])
+    folder = split.manifest.with_name(f"{split.manifest.stem}.cells-{made_with[:16]}")
     if not folder.exists():
         Assembly(prepared, SplitManifest.load(split.manifest), split.cell_sums).write_cell_truth(folder)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,10 @@ from ..contracts.errors import DataError
 from ..contracts.training import Profiles
 
 Array = np.ndarray[Any, Any]
+#: Rows of a block that is copied or read.
 BLOCK = 4096
+# Blocks at a time of a matrix that is looked at where it lies, so that a mapped one is still read from front to back.
+_VIEWED = 16
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def on_profile_scale(X: Any, scale: str) -> Any:
 
 
 def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
-    """`GroupSums` of a matrix (cells x genes; CSR, CSC, dense or a memory map) in blocks of rows.
+    """`GroupSums` of a matrix (cells x genes; CSR, CSC, dense, a memory map or a backed AnnData's) in blocks of rows.
+
+    Each sum adds up its cells in their order, whatever the blocks, the form of X and the number of threads.
 
     Parameters
     ----------
@@ -82,29 +88,38 @@ def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
     ------
     DataError
         If a value is not finite.
+    ValueError
+        If a code is not a group, or X and codes differ in length.
     """
-    if sparse.issparse(X) and X.format != "csr":
-        X = X.tocsr()
-    n_genes = X.shape[1]
-    total, squares = np.zeros((n_groups, n_genes)), np.zeros((n_groups, n_genes))
-    for start in range(0, X.shape[0], BLOCK):
-        block = on_profile_scale(X[start : start + BLOCK], scale)
-        code = codes[start : start + BLOCK]
-        present, local = np.unique(code, return_inverse=True)
-        onehot = sparse.csr_matrix((np.ones(len(code)), (local, np.arange(len(code)))), shape=(len(present), len(code)))
-        if sparse.issparse(block):
-            block = block.astype(np.float64)
-            sums = (onehot @ block).toarray()
-            block.data **= 2
-            sums_of_squares = (onehot @ block).toarray()
-        else:
-            dense = np.asarray(block, dtype=np.float64)
-            sums, sums_of_squares = onehot @ dense, onehot @ dense**2
-        total[present] += sums
-        squares[present] += sums_of_squares
+    # numba is imported where it is needed: most of what uses this file has no cells.
+    from ..kernels.group_sums import add_rows
+
+    if len(codes) != X.shape[0]:
+        raise ValueError(f"{X.shape[0]} rows of X but {len(codes)} codes")
+    total, squares = np.zeros((n_groups, X.shape[1])), np.zeros((n_groups, X.shape[1]))
+    for start, block in _blocks(X, copied=scale == "counts"):
+        add_rows(on_profile_scale(block, scale), codes[start : start + block.shape[0]], total, squares)
     if not np.isfinite(squares).all():
         raise DataError("the matrix holds NaN or infinite values; remove those cells or genes.")
     return GroupSums(total, squares, np.bincount(codes, minlength=n_groups))
+
+
+def _blocks(X: Any, *, copied: bool) -> Iterator[tuple[int, Any]]:
+    """Blocks of rows, CSR or dense, each with the position of its first row; what is in memory as CSR is not copied here."""
+    if sparse.issparse(X):
+        X = X.tocsr()
+        step = BLOCK if copied or X.dtype.kind != "f" else _VIEWED * BLOCK
+        for start in range(0, X.shape[0], step):
+            bounds = X.indptr[start : start + step + 1]
+            values = slice(int(bounds[0]), int(bounds[-1]))
+            block = sparse.csr_matrix((len(bounds) - 1, X.shape[1]), dtype=X.dtype)
+            # Not given to the constructor, which copies what is less than half of an array.
+            block.data, block.indices, block.indptr = X.data[values], X.indices[values], bounds - bounds[0]
+            yield start, block
+        return
+    for start in range(0, X.shape[0], BLOCK):
+        block = X[start : start + BLOCK]
+        yield start, block.tocsr() if sparse.issparse(block) else block
 
 
 def halves(barcodes: Array, codes: Array) -> Array:

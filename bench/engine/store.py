@@ -27,16 +27,35 @@ OK = "ok"
 
 
 def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of the records that answer the same question, the one that was started last.
+    """Of the records that answer the same question, the one that was started last, with what others say of the same answer.
 
     The question is (model and parameters, data set, split, fold, seed); records differ under it where code, data,
-    environment or metrics have changed since.
+    environment or metrics have changed since. The newest record says which answer counts (its ``job_id``). Metrics that it
+    lacks are taken from the newest whole record of that same answer that has them; answers are never mixed.
+
+    Returns
+    -------
+    Run cards. One that speaks for several records is the newest's with all of their ``metrics``, and with ``parts``: for
+    each of these records its score id and the metrics that are read from it.
     """
-    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"])):
+    asked: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"]), reverse=True):
         spec = card["spec"]
-        latest[spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]] = card
-    return [latest[key] for key in sorted(latest, key=str)]
+        asked.setdefault((spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]), []).append(card)
+    return [_merged(*asked[key]) for key in sorted(asked, key=str)]
+
+
+def _merged(newest: Mapping[str, Any], *older: Mapping[str, Any]) -> Mapping[str, Any]:
+    if newest["status"] != OK or "job_id" not in newest or "metrics" not in newest:
+        return newest
+    have = set(newest["metrics"])
+    parts = [(newest["score_id"], sorted(have))]
+    for card in older:
+        if card["status"] == OK and card.get("job_id") == newest["job_id"]:
+            more = sorted(set(card.get("metrics", ())) - have)
+            have.update(more)
+            parts += [(card["score_id"], more)] if more else []
+    return newest if len(parts) == 1 else {**newest, "metrics": sorted(have), "parts": parts}
 
 
 @dataclass(frozen=True)
@@ -83,15 +102,22 @@ class Store:
 
     def cards(self) -> list[dict[str, Any]]:
         """All whole records' run cards, in the order of their ids."""
-        found = (self._read_card(p) for p in sorted((self.folder / "records").glob("*.json")))
-        return [c for c in found if c is not None]
+        return [card for _, card in self._read() if card is not None]
 
     def damaged(self) -> list[Path]:
         """Record files that are there and cannot be read as a whole record."""
-        return [p for p in sorted((self.folder / "records").glob("*.json")) if self._read_card(p) is None]
+        return [path for path, card in self._read() if card is None]
+
+    def whole_and_damaged(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """`cards` and `damaged`, for which every file is read once."""
+        found = self._read()
+        return [card for _, card in found if card is not None], [path for path, card in found if card is None]
+
+    def _read(self) -> list[tuple[Path, dict[str, Any] | None]]:
+        return [(p, self._read_card(p)) for p in sorted((self.folder / "records").glob("*.json"))]
 
     def rows(self, cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-        """Tidy rows of some records."""
+        """Tidy rows of some records, of each metric from the record that `current` names for it."""
         import pandas as pd
 
         tables = [table.to_pandas() for table in self._tables(cards)]
@@ -100,7 +126,13 @@ class Store:
     def _tables(self, cards: Iterable[Mapping[str, Any]]) -> list[pa.Table]:
         import pyarrow.parquet as pq
 
-        return [pq.read_table(self._path("records", card["score_id"], ".parquet")) for card in cards]
+        return [
+            pq.read_table(
+                self._path("records", score_id, ".parquet"), filters=None if metrics is None else [("metric", "in", metrics)]
+            )
+            for card in cards
+            for score_id, metrics in card.get("parts", [(card["score_id"], None)])
+        ]
 
     def consolidate(self) -> Path:
         """Write the rows of all `current` records into ``records.parquet`` and return its path."""
@@ -123,6 +155,7 @@ class Store:
             "fallback": [bool(f) for f in answer.fallback],
             "seconds": dict(answer.seconds),
             "has_cells": answer.has_cells,
+            "cells_offered": answer.cells_offered,
         }
         arrays: dict[str, Any] = {
             "mean": answer.mean,
@@ -156,6 +189,7 @@ class Store:
             facts["seconds"],
             variance,
             has_cells=bool(facts.get("has_cells")),
+            cells_offered=bool(facts.get("cells_offered")),
         )
 
     def save_manifest(self, manifest: SplitManifest) -> Path:

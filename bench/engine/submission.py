@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts import errors
 from ..contracts.condition import Condition
-from ..contracts.errors import DataError, PbenchError
+from ..contracts.errors import DataError, PbenchError, UsageError
 from ..contracts.identity import content_id, file_sha256
 from ..contracts.screen import validate
 from ..contracts.split import SplitManifest
@@ -21,15 +20,21 @@ from .plan import Request
 from .prepare import PreparedScreen, prepare
 from .run import slow_imports
 from .stage import DatasetRequest, StageRequest, stage
-from .store import OK
+from .store import OK, Store, current
 from .submission_files import open_predictions
-from .submission_join import first, join
+from .submission_join import join
 from .submission_layouts import Reading
+from .submission_notes import notes
 from .submission_write import Summing
 from .worker import load_plugins
 
 #: As in the registered splits: what fewer cells say about a perturbation is not scored.
 MIN_CELLS = 12
+#: What boards say of control cells and of training where no split was named.
+UNSAID = (
+    "not stated, so they may be shared by training and truth reference. No --split was named: all perturbations are test, what the "
+    "predictions were made from is not known, and reference rows that are made from training, such as the train mean, are left out"
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,11 @@ class Submission:
         Holds ``submission.json``, ``mean.npy`` and, where the file has cells, ``variance.npy``; beside it, with the ending
         ``-cells``, the cells grouped by condition, once they were asked for.
     id
-        Identity by content: the file's bytes, how they were read, the truth.
+        Identity by content: the file's bytes and how they were read.
     splits
         What to score on.
+    boards
+        Names of the data set, the split and the fold that a record of them is shown under.
     facts
         What was found in the file, for the user.
     missing
@@ -69,6 +76,7 @@ class Submission:
     folder: Path
     id: str
     splits: Sequence[Request | Path]
+    boards: frozenset[tuple[str, str, str]]
     facts: Mapping[str, Any]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
@@ -91,7 +99,7 @@ def submitted(request: SubmissionRequest) -> Submission:
         )
     if outcome.traceback:
         raise PbenchError(f"{request.path.name} could not be read: {outcome.reason}\n{outcome.traceback}")
-    kinds = {k.exit_code: k for k in (PbenchError, DataError, errors.UsageError)}
+    kinds = {k.exit_code: k for k in (PbenchError, DataError, UsageError)}
     raise kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
 
 
@@ -105,23 +113,16 @@ def prepare_submission(request: SubmissionRequest) -> Submission:
     """
     load_plugins(request.plugins)
     screen, splits, manifests = _truth(request)
-    identity = content_id(
-        [
-            file_sha256(request.path),
-            vars(request.reading),
-            request.path.suffix.lower(),
-            screen.folder.name,
-            code_id(Summing.__module__),
-        ]
-    )
-    folder = cache_folder() / "submissions" / identity[:32]
+    identity = content_id([file_sha256(request.path), vars(request.reading), request.path.suffix.lower()])
+    prepared = content_id([identity, screen.folder.name, code_id(Summing.__module__)])
+    folder = cache_folder() / "submissions" / prepared[:32]
     cells = folder.with_name(f"{folder.name}-cells")
     if not folder.exists() or (request.cells and not cells.exists() and _facts(folder)["cells"]):
         with open_predictions(request.path, request.reading, folder.parent) as predictions:
             where = request.path.name
             perturbed = tuple(c for c in screen.conditions if not c.is_control)
             joined = join(predictions.labels, predictions.genes, perturbed, screen.genes, where)
-            summing = Summing(predictions, joined, perturbed, screen, request.reading.scale or "", where)
+            summing = Summing(predictions, joined, perturbed, screen, request.reading, where)
             if not folder.exists():
                 write_folder(folder, summing.write)
             if request.cells and not summing.means and not cells.exists():
@@ -129,7 +130,31 @@ def prepare_submission(request: SubmissionRequest) -> Submission:
     facts = _facts(folder)
     test = {c for m in manifests for c in m.with_role("test")}
     missing = tuple(sorted(c.key for c in test.difference(map(Condition.from_dict, facts["conditions"]))))
-    return Submission(folder, identity, splits, facts, missing, _notes(facts, test, missing, manifests[0].name))
+    boards = frozenset((request.truth.name, m.name, m.fold) for m in manifests)
+    return Submission(folder, identity, splits, boards, facts, missing, notes(facts, test, missing, manifests[0].name))
+
+
+def check_label(store: Store, label: str, submission: Submission) -> None:
+    """Keep one row of a board to one file.
+
+    Raises
+    ------
+    UsageError
+        If other predictions or a model stand under that label on a board of these results.
+    """
+    for card in current(store.cards()):
+        spec = card["spec"]
+        board = (spec["dataset"], spec["split"], spec["fold"])
+        if card["status"] != OK or card["model"] != label or board not in submission.boards:
+            continue
+        held = spec["params"].get("content") if spec["model"] == "submission" else None
+        if held != submission.id:
+            other = f"those of content {held[:12]}" if held else f"the model '{spec['model']}'"
+            raise UsageError(
+                f"'{label}' on {spec['dataset']} / {spec['split']} in {store.folder} is {other}, and these predictions, of content "
+                f"{submission.id[:12]}, are others (another file, or read in another way). Give them a name of their own with --name, or "
+                "the place of the others with --overwrite always."
+            )
 
 
 def _truth(request: SubmissionRequest) -> tuple[PreparedScreen, Sequence[Request | Path], list[SplitManifest]]:
@@ -178,46 +203,9 @@ def everything(screen: PreparedScreen, dataset: str, data_id: str) -> SplitManif
         roles=roles,
         reasons={c: "too_few_cells" for c, role in roles.items() if role == "excluded"},
         subgroups={c: {"seen_k": "0"} for c, role in roles.items() if role == "test"},
-        declared={"controls": "shared by training and truth reference", "training": "not stated"},
+        declared={"controls": UNSAID, "training": "not stated"},
     )
 
 
 def _facts(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "submission.json").read_text())
-
-
-def _notes(facts: Mapping[str, Any], test: set[Condition], missing: Sequence[str], split: str) -> tuple[str, ...]:
-    """What was left out, and what is missing.
-
-    Raises
-    ------
-    DataError
-        If no test condition is predicted.
-    """
-    other = sorted(c.key for c in set(map(Condition.from_dict, facts["conditions"])) - test)
-    if len(missing) == len(test):
-        raise DataError(
-            f"none of the {len(test)} test perturbations of {split} is predicted ({first(missing)}); the file predicts "
-            f"{first(other)}. Name another --split, or none to score all perturbations."
-        )
-    notes = []
-    if missing:
-        notes.append(
-            f"{len(missing)} of {len(test)} test perturbations are not predicted and count as absent: {first(missing)}. Models with gaps "
-            "are not ranked beside those without; predict them, or name a --split without them."
-        )
-    if facts["controls_ignored"]:
-        notes.append(
-            f"{facts['controls_ignored']} predicted control row(s) are ignored: changes are measured against the truth's controls."
-        )
-    if other:
-        notes.append(f"{len(other)} predicted perturbation(s) are no test conditions of {split} and are ignored: {first(other)}.")
-    if facts["unknown"]:
-        notes.append(
-            f"{len(facts['unknown'])} predicted perturbation(s) are not in the truth and are ignored: {first(facts['unknown'])}.{facts['advice']}"
-        )
-    if facts["genes_ignored"]:
-        notes.append(f"{facts['genes_ignored']} predicted gene(s) are not in the truth and are ignored.")
-    if facts["cells"] and min(facts["n_rows"]) == 1:
-        notes.append(f"{facts['n_rows'].count(1)} perturbation(s) have a single predicted cell, which has no variance.")
-    return tuple(notes)

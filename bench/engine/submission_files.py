@@ -15,11 +15,42 @@ import numpy as np
 from ...datasets.h5ad import opened
 from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
 from .row_blocks import RowBlocks
-from .submission_layouts import Reading, read_labels, recognised
+from .submission_layouts import SCALES, Reading, read_labels, recognised
 from .submission_tables import Predictions, archive, table, unique
 
 Array = np.ndarray[Any, Any]
-KINDS = (".h5ad", ".h5", ".vcc", ".csv", ".tsv", ".txt", ".parquet", ".npz")
+ANNDATA = (".h5ad", ".h5", ".vcc")
+KINDS = (*ANNDATA, ".csv", ".tsv", ".txt", ".parquet", ".npz")
+
+
+def check_readable(path: Path, reading: Reading) -> None:
+    """Ask for what is not said and refuse what does not go together, before anything is read.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    UsageError
+        If it is of an unknown kind, or the scale is missing, unknown, or given for an archive, which knows its own, or if a
+        table is said to hold cells.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise UsageError(f"{path.name}: predictions are read from files that end in {', '.join(KINDS)}.")
+    if kind == ".npz":
+        if reading.scale is not None:
+            raise UsageError(f"{path.name} was written by pbench run and knows its scale; leave out --prediction-scale.")
+    elif reading.scale is None:
+        raise UsageError(
+            f"{path.name}: say what its values are with --prediction-scale {', '.join(SCALES[:-1])} or {SCALES[-1]}; it is never "
+            "guessed."
+        )
+    elif reading.scale not in SCALES:
+        raise UsageError(f"--prediction-scale {reading.scale} is unknown. {suggestion(reading.scale, SCALES)}")
+    if kind not in ANNDATA and reading.rows == "cells":
+        raise UsageError(f"{path.name} holds means, a row a perturbation; cells belong in an .h5ad. Leave out --rows cells.")
 
 
 @contextmanager
@@ -36,23 +67,20 @@ def open_predictions(path: Path, reading: Reading, scratch: Path) -> Iterator[Pr
     DataError
         If the file is absent, damaged or lacks what is needed.
     UsageError
-        If it is of an unknown kind.
+        If something has to be said first.
     """
+    check_readable(path, reading)
     kind = path.suffix.lower()
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
     scratch.mkdir(parents=True, exist_ok=True)
-    if kind in (".h5ad", ".h5"):
-        yield _h5ad(path, reading, scratch)
-    elif kind == ".vcc":
+    if kind == ".vcc":
         with TemporaryDirectory(dir=scratch) as folder:
             yield _h5ad(_unpacked(path, Path(folder)), reading, scratch, path.name)
+    elif kind in ANNDATA:
+        yield _h5ad(path, reading, scratch)
     elif kind == ".npz":
         yield archive(path)
-    elif kind in KINDS:
-        yield table(path, reading)
     else:
-        raise UsageError(f"{path.name}: predictions are read from files that end in {', '.join(KINDS)}.")
+        yield table(path, reading)
 
 
 def _h5ad(path: Path, reading: Reading, scratch: Path, name: str | None = None) -> Predictions:
@@ -77,7 +105,22 @@ def _h5ad(path: Path, reading: Reading, scratch: Path, name: str | None = None) 
         element = "X" if reading.layer is None else f"layers/{reading.layer}"
     # The file is closed here: what goes wrong with the blocks elsewhere is no damage of the file.
     rows = RowBlocks(path, element, (len(labels.codes), len(genes)), name=where, scratch=scratch)
-    return Predictions(labels, genes, rows, table=False)
+    return Predictions(labels, genes, rows, table=False, apart=lambda codes: _apart(path, codes, set(held)))
+
+
+def _apart(path: Path, codes: Array, said: set[str]) -> tuple[str, ...]:
+    """Columns of obs, beside those `said`, that differ among the rows of each perturbation with several; no measurements."""
+    import pandas as pd
+
+    used = codes >= 0
+    found = []
+    with opened(path) as f:
+        for name in (n for n in _columns(f, "obs") if n not in said):
+            column = pd.Series(_column(f, "obs", name)).reset_index(drop=True)[used]
+            groups = column.groupby(codes[used])
+            if column.dtype.kind != "f" and (groups.nunique(dropna=False)[groups.size() > 1] > 1).all():
+                found.append(name)
+    return tuple(found)
 
 
 def _columns(f: Any, axis: str) -> list[str]:

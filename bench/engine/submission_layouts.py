@@ -51,6 +51,8 @@ class Reading:
         What joins targets; ``none`` where every label is one target.
     gene_key
         Column of var with gene names, instead of its index.
+    rows
+        ``cells`` or ``means``: what a row is.
     """
 
     scale: str | None = None
@@ -63,6 +65,7 @@ class Reading:
     time_key: str | None = None
     layer: str | None = None
     gene_key: str | None = None
+    rows: str | None = None
 
     @property
     def keys(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -34,11 +34,14 @@ class Predictions:
     rows
         Blocks of rows with their values, as often as it is iterated.
     table
-        True where a row is a mean and a perturbation has one row; False where rows are cells.
+        True where the kind of file says that a row is a mean; False where rows may be cells.
     scale
         Of an archive of ours, which knows it; None elsewhere.
     variance
         (rows, G) variance over cells that goes with means, where the file has it.
+    apart
+        Which columns that say nothing of the perturbation differ among rows of one; the rows' perturbations are given as
+        codes, -1 for rows that do not count.
     """
 
     labels: Labels
@@ -47,6 +50,7 @@ class Predictions:
     table: bool
     scale: str | None = None
     variance: Array | None = None
+    apart: Callable[[Array], tuple[str, ...]] = lambda codes: ()
 
 
 def unique(names: Any, where: str) -> Array:

@@ -13,15 +13,18 @@ import numpy as np
 from scipy import sparse
 
 from ..contracts.condition import Condition
-from ..contracts.errors import DataError
+from ..contracts.errors import DataError, UsageError
 from .prepare import PreparedScreen
 from .row_blocks import allocate, scatter
 from .statistics import on_profile_scale
 from .submission_files import Predictions
 from .submission_join import Joined, advice, first
+from .submission_layouts import Reading
 from .submission_scale import Span, check_declared, check_level
 
 Array = np.ndarray[Any, Any]
+#: Rows of a perturbation, at the median, below which they may well be replicates and nobody takes them for cells unasked.
+FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Summing:
         Perturbed conditions of the truth, to which ``joined.codes`` points.
     screen
         The prepared truth.
-    declared
-        The scale that the user has declared; empty for an archive, which knows its own.
+    reading
+        What the user has declared.
     where
         Name of the file, for messages.
     """
@@ -46,7 +49,7 @@ class Summing:
     joined: Joined
     perturbed: tuple[Condition, ...]
     screen: PreparedScreen
-    declared: str
+    reading: Reading
     where: str
 
     @cached_property
@@ -56,24 +59,48 @@ class Summing:
         Raises
         ------
         DataError
-            If what holds one row a perturbation holds two of one.
+            If what holds one row a perturbation holds two of one, and the user has not said what rows are.
         """
         labels, codes = self.predictions.labels, self.joined.codes
         counts = np.bincount(codes[codes >= 0], minlength=len(self.perturbed))
         single = self.predictions.table or len(labels.codes) == len(labels.stated)
-        if single and (counts > 1).any():
+        if single and self.reading.rows is None and (counts > 1).any():
             i = int(np.flatnonzero(counts > 1)[0])
             names = [labels.written[labels.codes[row]] for row in np.flatnonzero(codes == i)]
             raise DataError(
                 f"{self.where} holds {int((counts > 1).sum())} perturbation(s) more than once (first: {self.perturbed[i].key!r}, as "
-                f"{first(map(repr, names))}); means have one row for each, and cells belong in an .h5ad."
+                f"{first(map(repr, names))}); means have one row for each, and cells belong in an .h5ad. To average the rows of a "
+                "perturbation, declare --rows means."
             )
         return counts
 
     @cached_property
+    def few(self) -> float:
+        """Rows of a perturbation at the median, where some have several and that is fewer than `FEW_ROWS`; else 0."""
+        counts = self.counts[self.counts > 0]
+        median = float(np.median(counts))
+        return median if counts.max() > 1 and median < FEW_ROWS else 0.0
+
+    @cached_property
     def means(self) -> bool:
-        """Whether rows are means, because no perturbation has a second one."""
-        return self.predictions.table or not (self.counts > 1).any()
+        """Whether rows are means: declared, or because no perturbation has a second one.
+
+        Raises
+        ------
+        UsageError
+            If perturbations have several rows, but few, and the user has not said what they are.
+        """
+        if self.predictions.table or self.reading.rows is not None:
+            return self.predictions.table or self.reading.rows == "means"
+        if self.few:
+            apart = self.predictions.apart(self.joined.codes)
+            raise UsageError(
+                f"{self.where} has {self.few:g} row(s) a perturbation at the median, and from so few it cannot be told whether a row is "
+                "a cell or the mean of a replicate. Say it with --rows cells or --rows means; several means of a perturbation are "
+                "averaged."
+                + (f" Columns of obs that tell such rows apart and are not declared: {first(apart)}." if apart else "")
+            )
+        return not (self.counts > 1).any()
 
     @cached_property
     def scale(self) -> str:
@@ -86,8 +113,9 @@ class Summing:
         """
         if self.predictions.scale is not None:
             return "raw" if self.screen.scale == "raw" else "log1p_1e4"
-        check_declared(self.screen.scale, self.declared, means=self.means)
-        return self.declared
+        declared = self.reading.scale or ""
+        check_declared(self.screen.scale, declared, means=self.means)
+        return declared
 
     def blocks(self) -> Iterator[tuple[Array, Array, Any]]:
         """Row numbers, codes and values of the rows that are used, block by block; genes in the truth's order."""
@@ -142,6 +170,8 @@ class Summing:
             "conditions": [c.to_dict() for c in conditions],
             "n_rows": self.counts[there].tolist(),
             "cells": not self.means,
+            "few_rows": bool(self.few),
+            "rows_apart": list(self.predictions.apart(self.joined.codes)) if self.few else [],
             "scale": "log1p_1e4" if self.scale == "counts" else self.scale,
             "declared_scale": self.scale,
             "layout": labels.layout,

@@ -22,7 +22,7 @@ from .answer import ask
 from .assemble import Assembly
 from .plan import JobSpec, PlannedModel
 from .prepare import PreparedScreen, load_table
-from .score import evaluate, rows
+from .score import evaluate, failures, reads_spread, rows
 from .store import OK, Store
 
 
@@ -52,25 +52,35 @@ def run_job(job: Job) -> dict[str, Any]:
     load_plugins(job.plugins)
     screen = PreparedScreen(job.screen)
     assembly = Assembly(screen, SplitManifest.load(job.manifest), job.cell_sums)
-    truth = assembly.truth(job.cell_truth)
-    store = Store(job.store)
     metrics = [registry.metrics.get(name) for name in job.metrics]
-    spread = any({"cells", "variance"} & set(m.needs) for m in metrics)
+    model_class = registry.models.get(job.model.name)
+    needs_cells = job.model.capabilities.needs_cells
+    spread = reads_spread(metrics)
+    # What is offered follows from what was asked, never from what an earlier run has left in the cache.
+    offered = spread or needs_cells
+    truth = assembly.truth(job.cell_truth, cells=offered)
+    store = Store(job.store)
     answer = None if job.refit else store.prediction(job.spec.id, truth.conditions)
-    if answer is not None and answer.has_cells and spread:
-        # Cells are not archived: metrics that read them need the model again.
+    if answer is not None and spread and (answer.has_cells or not (answer.cells_offered or needs_cells)):
+        # Cells are not archived, and there may have been none to make them of: metrics that read them need the model again.
         answer = None
     rescored = answer is not None
     if answer is None:
-        model = build(registry.models.get(job.model.name), dict(job.model.params), name=job.model.name)
+        model = build(model_class, dict(job.model.params), name=job.model.name)
         tables = {name: _resource(screen, name, path) for name, path in job.resources.items()}
-        data = assembly.training(tables, cells=job.model.capabilities.needs_cells)
+        data = assembly.training(tables, cells=needs_cells, controls=offered)
         answer = ask(model, data, truth, seed=job.spec.derived_seed, spread=spread)
         store.save_prediction(job.spec.id, truth.conditions, screen.genes, answer)
-    scored_against = getattr(registry.models.get(job.model.name), "scored_against", "all")
-    against = truth.against(scored_against)
     before = time.perf_counter()
+    half = truth.against("half")
+    scored_on_half = getattr(model_class, "scored_against", "all") == "half"
+    against = half if scored_on_half else truth
     values = evaluate(metrics, against, answer)
+    if scored_on_half:
+        on_halves = values
+    else:
+        also = metrics if getattr(model_class, "calibrates", False) else [m for m in metrics if m.headline]
+        on_halves = evaluate(also, half, answer)
     constants = {
         "model": job.model.label,
         "reference_row": job.model.reference_row,
@@ -79,7 +89,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "fold": job.spec.fold,
         "seed": job.spec.seed,
     }
-    table = rows(values, metrics, against, answer, constants)
+    table = rows(values, metrics, against, answer, constants, on_halves)
     seconds = dict(answer.seconds) | {"score": time.perf_counter() - before, "total": time.perf_counter() - start}
     card = base_card(job, began) | {
         "status": OK,
@@ -90,6 +100,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "n_predicted": int((answer.absent == "").sum()),
         "n_fallback": int(answer.fallback.sum()),
         "absent": {c.key: str(a) for c, a in zip(truth.conditions, answer.absent, strict=True) if a},
+        "metrics_failed": failures(values),
     }
     store.write(job.score_id, card, table)
     return card

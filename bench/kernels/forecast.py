@@ -82,11 +82,11 @@ def _zero_scores(zeros: Array, mean: Array, sd: Array, bounds: Array, total: Arr
 
 
 def sample_scores(cells: Any, predicted: Any) -> Array:
-    r"""(G,) fair CRPS of predicted cells, averaged over cells.
+    r"""(G,) CRPS of the forecast that weighs each predicted cell alike, averaged over seen cells.
 
-    :math:`\frac{1}{nm}\sum_{ij}|x_i - y_j| - \frac{1}{2m(m-1)}\sum_{ik}|x_i - x_k|` for m predicted :math:`x` and n seen
-    :math:`y`: the divisor m(m - 1) makes it unbiased for the predicted distribution, so more cells of the same model are
-    not better (Ferro 2014). It is never negative. Both sums are integrals over the merged sorted values.
+    :math:`\frac{1}{nm}\sum_{ij}|x_i - y_j| - \frac{1}{2m^2}\sum_{ik}|x_i - x_k|` for m predicted :math:`x` and n seen
+    :math:`y`, never negative. With m(m - 1) for m^2 (the fair score of Ferro 2014) two far cells that are chosen well would
+    score 0: that estimator is for members that are drawn, not chosen. Both sums are integrals over the merged sorted values.
 
     Parameters
     ----------
@@ -142,5 +142,5 @@ def _sweep(seen, seen_ptr, seen_sorted, guessed, guessed_ptr, guessed_sorted, n,
                 below_x += 1
                 j += 1
             last = value
-        out[g] = between / (n * m) - within / (m * (m - 1.0))
+        out[g] = between / (n * m) - within / (float(m) * m)
     return out

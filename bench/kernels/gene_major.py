@@ -8,8 +8,9 @@ upper half, the group of its cell in the lower half. So entries sort by value as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -87,9 +88,11 @@ def for_each_range(
         raise ValueError(f"{X.shape[0]} rows of X but {len(codes)} codes")
     codes = np.ascontiguousarray(codes, dtype=np.int64)
     threads = threads or default_threads()
-    with ThreadPoolExecutor(threads) as pool:
+    # To start one thread takes longer than to test a small group of cells.
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        run = map if pool is None else pool.map
         source = _in_memory(X) if transform is None else None
-        counts = None if source is None else _counts(source, codes, pool, threads)
+        counts = None if source is None else _counts(source, codes, run, threads)
         if source is not None and counts is not None:
             share = min(RANGE_ENTRIES, max(SMALL, -(-int(counts.sum()) // threads)))
             limit = min(share, max(1, memory_bytes // (8 * threads)))
@@ -99,7 +102,7 @@ def for_each_range(
                 _scatter(source, codes, piece, cursor)
                 work(_filled(piece, cursor))
 
-            list(pool.map(alone, _bounds(counts, limit)))
+            list(run(alone, _bounds(counts, limit)))
             return
         counts = np.zeros(X.shape[1], dtype=np.int64)
         for at, block in _blocks(X, transform):
@@ -111,8 +114,8 @@ def for_each_range(
             pieces = [_allocate(counts, first + a, first + b) for a, b in _bounds(counts[first:last], share)]
             for at, block in _blocks(X, transform):
                 add = partial(_scatter, block, codes[at : at + block.n_rows])
-                list(pool.map(add, *zip(*pieces, strict=True)))
-            list(pool.map(lambda filling: work(_filled(*filling)), pieces))
+                list(run(add, *zip(*pieces, strict=True)))
+            list(run(lambda filling: work(_filled(*filling)), pieces))
 
 
 class _Source(Protocol):
@@ -224,18 +227,20 @@ def _blocks(X: Any, transform: Callable[[Any], Any] | None) -> Iterator[tuple[in
             yield at, _Dense(np.ascontiguousarray(block, dtype=np.float32).view(np.uint32))
 
 
-def _counts(source: _Source, codes: Array, pool: ThreadPoolExecutor, threads: int) -> Array | None:
+def _counts(source: _Source, codes: Array, run: Callable[..., Iterable[Array | None]], threads: int) -> Array | None:
     """Counts of a source in memory, rows shared among the threads."""
     edges = np.linspace(0, source.n_rows, threads + 1).astype(np.int64).tolist()
     parts = [(source.rows(a, b), codes[a:b]) for a, b in pairwise(edges)]
     if any(part is None for part, _ in parts):
         parts = [(source, codes)]
-    found = list(pool.map(lambda part: part[0].counts(part[1]), parts))
-    return None if any(c is None for c in found) else np.sum(found, axis=0)
+    found = [c for c in run(lambda part: part[0].counts(part[1]), parts) if c is not None]
+    return np.sum(found, axis=0) if len(found) == len(parts) else None
 
 
 def _bounds(counts: Array, limit: int) -> list[tuple[int, int]]:
     """Consecutive ranges of genes with at most `limit` entries each, or a single gene with more."""
+    if len(counts) and counts.sum() <= limit:
+        return [(0, len(counts))]
     bounds, first, total = [], 0, 0
     for gene, n in enumerate(counts.tolist()):
         if total + n > limit and gene > first:

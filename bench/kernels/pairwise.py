@@ -112,6 +112,38 @@ def mmd(x: Array, y: Array, bandwidth: float, *, threads: int | None = None) -> 
     return float(mmd_to_control(*_pair(x, y), 1, bandwidth, threads=threads)[0])
 
 
+def forecast_energy(x: Array, y: Array, *, power: int = 1, threads: int | None = None) -> float:
+    """Energy distance of points y (n, d) to the forecast that puts the same weight on each of the points x (m, d).
+
+    As `energy_distance`, but pairs of a point of x with itself count: ``E|x - x'|`` is divided by m^2. Whoever chooses the
+    points of a forecast, and how many, can make their unbiased mean distance as large as he likes and any unbiased statistic
+    as small; the distance of a forecast as it is has no value below that of the truth's distribution but for the sampling of
+    y (Gneiting and Raftery 2007: the energy score). NaN with fewer than two points in either.
+    """
+    m = len(x)
+    if min(m, len(y)) < 2:
+        return float("nan")
+    if power == 2:
+        within = 2.0 * float(np.var(np.asarray(x, dtype=np.float64), axis=0, ddof=1).sum())
+    else:
+        within = _mean_within(x, DISTANCE, 0.0, threads)
+    return energy_distance(x, y, power=power, threads=threads) + within / m
+
+
+def forecast_mmd(x: Array, y: Array, bandwidth: float, *, threads: int | None = None) -> float:
+    """Squared maximum mean discrepancy of points y to the forecast that weighs each of the points x alike; see `forecast_energy`."""
+    if min(len(x), len(y)) < 2:
+        return float("nan")
+    return mmd(x, y, bandwidth, threads=threads) + (1.0 - _mean_within(x, RBF, _rate(bandwidth), threads)) / len(x)
+
+
+def _mean_within(x: Array, kernel: int, rate: float, threads: int | None) -> float:
+    """Mean of a kernel over pairs of different points."""
+    points = Points.of(x, np.zeros(len(x), dtype=np.int64), 1)
+    total = sum(float(part[0]) for part in in_threads(points.sums(0, 0, 1, kernel=kernel, rate=rate), threads))
+    return 2 * total / (len(x) * (len(x) - 1))
+
+
 def median_distance(y: Array, max_points: int = 2000) -> float:
     """Median Euclidean distance over pairs of points, the usual bandwidth of a kernel.
 

@@ -16,8 +16,8 @@ from numba import njit
 def sort_entries(entries, scratch, histogram):
     """Sort uint64 entries by key; returns the sorted array, which is `entries` or `scratch`.
 
-    Counting sort by 11 bits of the key at a time, least significant first; insertion sort of a few entries. Entries of
-    equal keys keep their order.
+    Counting sort by 11 bits of the key at a time, least significant first; by 8 bits where there are so few entries that
+    the counts would take longer than the entries; insertion sort of still fewer. Entries of equal keys keep their order.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def sort_entries(entries, scratch, histogram):
         (3, 2048) int64 work space.
     """
     n = len(entries)
-    if n <= 64:
+    if n <= 40:
         for i in range(1, n):
             entry = entries[i]
             j = i - 1
@@ -36,6 +36,8 @@ def sort_entries(entries, scratch, histogram):
                 j -= 1
             entries[j + 1] = entry
         return entries
+    if n <= 512:
+        return _sort_by_bytes(entries, scratch, histogram[0])
     histogram[:] = 0
     for i in range(n):
         key = entries[i] >> np.uint64(32)
@@ -45,20 +47,46 @@ def sort_entries(entries, scratch, histogram):
     source, target = entries, scratch
     for step in range(3):
         shift = np.uint64(32 + 11 * step)
-        if histogram[step, (source[0] >> shift) & np.uint64(2047)] == n:
-            continue
-        total = 0
-        for digit in range(2048):
-            here = histogram[step, digit]
-            histogram[step, digit] = total
-            total += here
-        for i in range(n):
-            entry = source[i]
-            digit = (entry >> shift) & np.uint64(2047)
-            target[histogram[step, digit]] = entry
-            histogram[step, digit] += 1
-        source, target = target, source
+        counts = histogram[step]
+        if counts[(source[0] >> shift) & np.uint64(2047)] < n:
+            _move(source, target, counts, shift, np.uint64(2047))
+            source, target = target, source
     return source
+
+
+@njit(nogil=True, cache=True)
+def _sort_by_bytes(entries, scratch, counts):
+    n = len(entries)
+    counts[:1024] = 0
+    for i in range(n):
+        key = entries[i] >> np.uint64(32)
+        counts[key & np.uint64(255)] += 1
+        counts[np.uint64(256) + ((key >> np.uint64(8)) & np.uint64(255))] += 1
+        counts[np.uint64(512) + ((key >> np.uint64(16)) & np.uint64(255))] += 1
+        counts[np.uint64(768) + (key >> np.uint64(24))] += 1
+    source, target = entries, scratch
+    for step in range(4):
+        shift = np.uint64(32 + 8 * step)
+        own = counts[256 * step : 256 * (step + 1)]
+        if own[(source[0] >> shift) & np.uint64(255)] < n:
+            _move(source, target, own, shift, np.uint64(255))
+            source, target = target, source
+    return source
+
+
+@njit(inline="always")
+def _move(source, target, counts, shift, mask):
+    """One pass of a counting sort; the counts of each digit become the places behind its entries."""
+    total = 0
+    for digit in range(len(counts)):
+        here = counts[digit]
+        counts[digit] = total
+        total += here
+    for i in range(len(source)):
+        entry = source[i]
+        digit = (entry >> shift) & mask
+        target[counts[digit]] = entry
+        counts[digit] += 1
 
 
 @njit(nogil=True, cache=True)

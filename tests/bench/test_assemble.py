@@ -129,7 +129,7 @@ def test_references_equal_naive_loops(assembled, contexts):
     shift = {c: cells_of(screen, c).mean(axis=0) - control[c.context] for c in screen.perturbed}
     trained = np.mean([shift[c] for c in manifest.with_role("train")], axis=0)
     for i, condition in enumerate(truth.conditions):
-        others = np.mean([shift[c] for c in screen.perturbed if c != condition], axis=0)
+        others = np.mean([shift[c] for c in screen.perturbed if c.targets != condition.targets], axis=0)
         expected = {"ctrl": 0.0, "pert": trained, "loo": others}
         for name, value in expected.items():
             np.testing.assert_allclose(truth.references[name][i], control[condition.context] + value, atol=2e-6)

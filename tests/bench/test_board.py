@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.metric import MetricInfo
+from pbench.bench.contracts.split import SplitManifest
+from pbench.bench.engine.audit import Finding, audit, to_dict
 from pbench.bench.engine.calibration import calibrate, calibrated_score, reliability_ceiling
+from pbench.bench.engine.inference import paired_test
 from pbench.leaderboards.board import boards
 from pbench.leaderboards.controls import negative_controls
 from pbench.leaderboards.figure import critical_difference, file_name
-from pbench.leaderboards.markdown import render
+from pbench.leaderboards.markdown import escape, render
 
-PRIMARY = "mse@de20"
+PRIMARY = "l2@all"
 N = 30
 LABELS = [f"G{i:02d}" for i in range(N)]
 REFERENCES = ("technical-duplicate", "interpolated-duplicate", "shuffled")
@@ -28,8 +32,22 @@ def metric(name, direction="up", *, headline=True, level="perturbation"):
     return MetricInfo(name, 1, direction, lower, upper, perfect, print, "A formula.", headline=headline, level=level)
 
 
-def records(values, *, labels=LABELS, contexts=None, columns=None, groups=None, seeds=(0,), absent=None):
-    """Run cards and rows of models: `values[model][metric]` is (n,) or (seeds, n)."""
+def records(
+    values,
+    *,
+    labels=LABELS,
+    contexts=None,
+    columns=None,
+    groups=None,
+    seeds=(0,),
+    absent=None,
+    halves=None,
+    fold="1/1",
+    split="s",
+    findings=(),
+    started=1.0,
+):
+    """Run cards and rows of models: `values[model][metric]` is (n,) or (seeds, n); `halves` likewise, where they differ."""
     cards, frames = [], []
     n = len(labels)
     contexts = contexts or [None] * n
@@ -39,14 +57,21 @@ def records(values, *, labels=LABELS, contexts=None, columns=None, groups=None, 
         gone = np.zeros(n, dtype=bool) if not absent or model not in absent else np.asarray(absent[model])
         ran = seeds if any(np.ndim(v) == 2 for v in own.values()) else seeds[:1]
         for s, seed in enumerate(ran):
-            spec = {"dataset": "d", "split": "s", "fold": "1/1", "seed": seed, "data_id": "data", "split_id": "split00000"}
+            spec = {
+                "dataset": "d",
+                "split": split,
+                "fold": fold,
+                "seed": seed,
+                "data_id": "data",
+                "split_id": f"split00000{fold}",
+            }
             cards.append(
                 {
                     "model": model,
                     "spec": spec | {"environment": {}},
-                    "audit": {"status": "pass", "findings": []},
-                    "started": 1.0,
-                    "score_id": f"{model}-{seed}",
+                    "audit": to_dict(Finding(*f) for f in (findings(model) if callable(findings) else findings)),
+                    "started": started,
+                    "score_id": f"{model}-{seed}-{fold}",
                     "reference_row": reference,
                     "status": "ok",
                     "reason": "",
@@ -60,12 +85,21 @@ def records(values, *, labels=LABELS, contexts=None, columns=None, groups=None, 
                 | ({"group": groups[model]} if groups and model in groups else {})
             )
             for name, v in own.items():
-                v = v[s] if np.ndim(v) == 2 else v
+                half = (halves or {}).get(model, {}).get(name, v)
+                v, half = (x[s] if np.ndim(x) == 2 else x for x in (v, half))
                 whole = len(v) == 1
-                v = v if whole else np.where(gone, np.nan, v)
+                v, half = (x if whole else np.where(gone, np.nan, x) for x in (v, half))
                 frames.append(
                     pd.DataFrame(
-                        {"model": model, "dataset": "d", "split": "s", "fold": "1/1", "seed": seed}
+                        {
+                            "model": model,
+                            "dataset": "d",
+                            "split": split,
+                            "fold": fold,
+                            "seed": seed,
+                            "version": 1,
+                            "half_value": half,
+                        }
                         | {"condition": ["*"] if whole else keys, "perturbation": ["*"] if whole else labels}
                         | {"context": [None] if whole else contexts, "predicted": True if whole else ~gone, "fallback": False}
                         | {"metric": name, "value": v, "reason": np.where(np.isnan(v), "zero_variance", None)}
@@ -163,11 +197,11 @@ def test_a_metric_that_does_not_separate_is_grey_and_ranks_nothing(rng):
     assert board.order is None
     assert all(line.rank is None for line in board.lines)
     rows = table(text, "### Models")
-    assert rows[0][4] == "mse@de20 ↓ (grey)"
+    assert rows[0][4] == "l2@all ↓ (grey)"
     assert [row[1] for row in rows[1:5]] == ["bad", "good", "no-change", "train-mean"], "by name: a grey column orders nothing"
     assert {row[0] for row in rows[1:5]} == {"–"}
     assert all(row[4].startswith("*") and row[4].endswith("*") for row in rows[1:5])
-    assert "is grey here, and orders nothing" in text
+    assert "is grey here (the positive control beats the negative one no more often than by chance), and orders nothing" in text
     assert critical_difference(board) is None
     assert "by chance" in table(text, "### What the metrics can tell")[1][-1]
     assert "cannot be told from" in text[text.index("No score:") :]
@@ -202,21 +236,229 @@ def test_against_the_training_mean_the_negative_control_is_no_change(rng):
     assert board.controls["r2@all~pert"].negative == "no-change"
 
 
-def test_without_controls_nothing_is_known_and_models_are_ranked(rng):
+def test_without_controls_nothing_is_known_and_nothing_is_ranked(rng):
     values = {m: v for m, v in usual(rng).items() if m in ("good", "bad")}
+    values["gaming-x"] = values["good"]
     board, text = one(*records(values))
-    assert board.controls == {} and board.grey == frozenset()
-    assert {line.model: line.rank for line in board.lines} == {"good": 1, "bad": 2}
-    assert "Not known" in text and "### Calibrated" not in text
+    assert board.controls == {} and board.grey == {PRIMARY}
+    assert "controls not run" in board.unknown[PRIMARY]
+    assert {line.model: line.rank for line in board.lines} == {"good": None, "bad": None}
+    assert board.order is None and board.gaming.compared == ()
+    assert "Not known" in text and "### Calibrated" not in text and "controls not run" in text
+    assert table(text, "### Models")[0][4] == "l2@all ↓ (grey)"
 
 
-def test_a_metric_of_the_whole_data_set_has_one_value_and_no_verdict_by_chance(rng):
+@pytest.mark.parametrize(
+    ("missing", "name"), [("train-mean", "x"), ("interpolated-duplicate", "x"), ("no-change", "r2@all~pert")]
+)
+def test_what_decides_does_not_depend_on_what_was_run(rng, missing, name):
+    """A control that was not run does not give way to an easier one."""
+    values = with_metric(usual(rng), name, ALL, rng)
+    assert name in one(*records(values), metric(name))[0].controls
+    del values[missing]
+    board, text = one(*records(values), metric(name))
+    assert name not in board.controls and name in board.grey
+    assert board.unknown[name] == f"controls not run ({missing})"
+    assert (
+        f"controls not run ({missing})"
+        in next(r for r in table(text, "### What the metrics can tell") if r[0] == escape(name))[-1]
+    )
+
+
+def test_where_nobody_has_said_what_was_in_training_no_change_decides(rng):
+    manifest = SplitManifest(
+        "d",
+        "data",
+        "everything",
+        {},
+        "1/1",
+        1,
+        {Condition((label,)): "test" for label in LABELS},
+        subgroups={Condition((label,)): {"seen_k": "0"} for label in LABELS},
+        declared={"controls": "shared by training and truth reference", "training": "not stated"},
+    )
+    findings = [(f.rule, f.name, f.status, f.detail) for f in audit(manifest)]
+    values = {m: v for m, v in usual(rng).items() if m not in ("train-mean", "interpolated-duplicate")}
+    board, text = one(*records(values, split="everything", findings=findings))
+    assert not board.training_stated
+    assert (board.controls[PRIMARY].positive, board.controls[PRIMARY].negative) == ("technical-duplicate", "no-change")
+    assert {x.model: x.rank for x in board.lines if not x.reference_row} == {"good": 1, "bad": 2, "no-change": 3}
+    assert "Nobody has said what was in training" in text
+    # The name of the split alone excuses nothing.
+    assert one(*records(values, split="everything"))[0].unknown[PRIMARY] == "controls not run (interpolated-duplicate)"
+
+
+def test_calibration_is_on_the_halves_and_means_are_on_all_cells(rng):
+    values = usual(rng)
+    halves = {m: {PRIMARY: v[PRIMARY] + rng.normal(0.2, 0.01, N)} for m, v in values.items() if "duplicate" not in m}
+    board, text = one(*records(values, halves=halves))
+    down = {"direction": "down", "perfect": 0.0, "clusters": [(label,) for label in LABELS]}
+    own = {m: halves.get(m, v)[PRIMARY] for m, v in values.items()}
+    expected = calibrate(own["interpolated-duplicate"], own["train-mean"], **down)
+    assert board.controls[PRIMARY].decides.drf == pytest.approx(expected.drf)
+    line = next(x for x in board.lines if x.model == "good")
+    assert line.cells[PRIMARY].mean == pytest.approx(values["good"][PRIMARY].mean())
+    score = calibrated_score(own["good"], own["interpolated-duplicate"], own["train-mean"], **down)
+    assert line.scores[PRIMARY].value == pytest.approx(score.value)
+    other = calibrated_score(values["good"][PRIMARY], own["interpolated-duplicate"], own["train-mean"], **down)
+    assert abs(score.value - other.value) > 0.1
+
+
+def test_equal_controls_separate_in_neither_direction_when_their_truths_differ(rng):
+    """Duplicates have the noise of half of the cells in their truth; against all cells the train mean would look better or worse."""
+    error = 0.5 + rng.normal(0, 0.1, (2, N))
+    values = usual(rng)
+    for shift in (-0.3, 0.3):
+        values["interpolated-duplicate"][PRIMARY], values["train-mean"][PRIMARY] = error[0], error[1] + shift
+        board, _ = one(*records(values, halves={"train-mean": {PRIMARY: error[1]}}))
+        assert "by chance" in board.controls[PRIMARY].decides.reason
+        known = calibrate(error[0], error[1] + shift, direction="down", perfect=0.0)
+        assert "by chance" not in known.reason, "which is what all cells would have said"
+
+
+def test_records_without_halves_calibrate_nothing(rng):
+    values = with_metric(usual(rng), "x", ALL, rng)
+    old = {"train-mean": {"x": np.full(N, np.nan)}, "good": {PRIMARY: np.full(N, np.nan)}}
+    board, text = one(*records(values, halves=old), metric("x"))
+    assert "train-mean: not scored on the second halves" in board.unknown["x"] and board.grey == {"x"}
+    score = next(x for x in board.lines if x.model == "good").scores[PRIMARY]
+    assert np.isnan(score.value) and "second halves" in score.reason and "second halves" in text[text.index("No score:") :]
+    cards, rows = records(values)
+    board, _ = one(cards, rows.drop(columns="half_value"), metric("x"))
+    assert board.controls == {} and board.grey == {"x", PRIMARY}
+    assert all(x.rank is None for x in board.lines)
+
+
+def test_a_metric_of_the_whole_data_set_never_separates(rng):
+    """However many folds there are: they are the same data."""
     values = usual(rng)
     for i, own in enumerate(values.values()):
         own["auc"] = np.array([0.1 * i])
-    board, text = one(*records(values), metric("auc", level="dataset", headline=False))
-    assert "on 1 condition(s), fewer than 5" in board.controls["auc"].decides.reason
-    assert "auc" in text
+    parts = [records(values, fold=f"{k}/6", labels=[f"F{k}{label}" for label in LABELS]) for k in range(1, 7)]
+    cards, rows = [c for part in parts for c in part[0]], pd.concat([part[1] for part in parts], ignore_index=True)
+    board, text = one(cards, rows, metric("auc", level="dataset"))
+    known = board.controls["auc"].decides
+    assert known.bds == 1 and known.n == 6 and np.isnan(known.drf_low)
+    assert not known.separates and "no sample" in known.reason
+    assert "auc" in board.grey and "no (grey): one value for each fold" in text
+
+
+# -- folds, seeds, versions
+
+
+def in_folds(rng, *, skip=(), n=3, findings=None, **more):
+    """Records of three folds; (model, fold) pairs in `skip` were not run."""
+    cards, frames = [], []
+    for k in range(1, n + 1):
+        values = {m: v for m, v in usual(rng).items() if (m, k) not in skip}
+        told = {} if findings is None else {"findings": findings(k), "started": float(findings.order[k])}
+        part = records(values, fold=f"{k}/{n}", labels=[f"F{k}{label}" for label in LABELS], **told, **more)
+        cards += part[0]
+        frames.append(part[1])
+    return cards, pd.concat(frames, ignore_index=True)
+
+
+def test_a_model_that_ran_one_fold_of_three_is_not_ranked(rng):
+    board, text = one(*in_folds(rng, skip={("good", 2), ("good", 3)}))
+    lines = {x.model: x for x in board.lines}
+    assert (lines["good"].predicted, lines["good"].asked, lines["good"].complete, lines["good"].rank) == (N, 3 * N, False, None)
+    assert (lines["bad"].predicted, lines["bad"].asked, lines["bad"].rank) == (3 * N, 3 * N, 1)
+    assert lines["good"].cells[PRIMARY].reasons == {"not scored": 2 * N}
+    row = next(r for r in table(text, "### Models") if r[1] == "good")
+    assert row[:3] == ["–", "good", f"{N}/{3 * N}"] and f"†({N})" in row[4]
+    common = {x.model: x for x in board.common}
+    assert {m: (x.predicted, x.asked) for m, x in common.items()} == dict.fromkeys(
+        ("good", "bad", "train-mean", "no-change"), (N, 3 * N)
+    )
+    assert [common[m].rank for m in ("good", "bad", "train-mean", "no-change")] == [1, 2, 3, 4]
+
+
+def test_models_that_share_no_fold_have_nothing_in_common(rng):
+    skip = {(m, k) for m in ("bad", "train-mean", "no-change") for k in (1,)} | {("good", 2), ("good", 3)}
+    board, _ = one(*in_folds(rng, skip=skip))
+    assert board.common == () and all(x.rank is None for x in board.lines)
+    assert {x.asked for x in board.lines} == {3 * N}
+
+
+def test_a_model_that_lacks_a_fold_under_one_seed_is_not_ranked(rng):
+    cards, rows = in_folds(rng)
+    extra = [records({"good": {PRIMARY: np.full(N, 0.3)}}, fold="1/3", seeds=(1,), labels=[f"F1{label}" for label in LABELS])]
+    cards, rows = cards + extra[0][0], pd.concat([rows, extra[0][1]], ignore_index=True)
+    board, _ = one(cards, rows)
+    good = next(x for x in board.lines if x.model == "good")
+    assert (good.predicted, good.rank) == (N, None)
+    assert {x.model: x.predicted for x in board.common}["good"] == N
+
+
+def test_reasons_are_counted_by_condition_and_not_by_seed(rng):
+    values = usual(rng)
+    values["good"][PRIMARY] = 0.3 + rng.normal(0, 0.01, (3, N))
+    board, text = one(*records(values, seeds=(0, 1, 2), absent={"good": np.arange(N) < 4}))
+    good = next(x for x in board.lines if x.model == "good")
+    assert good.absent == {"capability: no": 4}
+    assert f"4 of {N} not predicted" in text
+
+
+def test_values_of_two_versions_are_never_aligned(rng):
+    cards, rows = records(with_metric(usual(rng), "x", ALL, rng))
+    old = (rows["model"] == "good") & (rows["metric"] == PRIMARY)
+    rows.loc[old, "version"], rows.loc[old, "value"] = 2, 1000.0
+    board, text = one(cards, rows, metric("x"))
+    good = next(x for x in board.lines if x.model == "good")
+    assert PRIMARY not in good.cells and "x" in good.cells
+    assert good.outdated == {PRIMARY: "scored by version 2; run again"} and good.rank is None and not good.complete
+    assert "good, l2@all: scored by version 2; run again" in text.replace("\\", "")
+    assert next(x for x in board.lines if x.model == "bad").rank == 1
+    # In some rows only: the rest is not taken for the whole.
+    half = old & (np.arange(len(rows)) % 2 == 0)
+    rows.loc[old, "version"] = 1
+    rows.loc[half, "version"] = 2
+    board, _ = one(cards, rows, metric("x"))
+    good = next(x for x in board.lines if x.model == "good")
+    assert good.rank is None and good.cells[PRIMARY].defined == N - half.sum()
+    # A metric without any row that counts tells nothing and ranks nothing.
+    cards, rows = records(with_metric(usual(rng), "x", ALL, rng))
+    rows.loc[rows["metric"] == "x", "version"] = 2
+    board, text = one(cards, rows, metric("x"))
+    assert board.unknown == {"x": "scored by other versions only; run again"} and board.grey == {"x"}
+    assert next(x for x in board.lines if x.model == "good").rank == 1
+    # Of another version throughout, or of none that is recorded.
+    rows["version"] = np.where(rows["model"] == "good", 2, 1)
+    board, text = one(cards, rows, metric("x"))
+    assert ["good", "outdated", "scored by version 2; run again"] in table(text, "### Without a result")
+    board, text = one(cards, rows.drop(columns="version"), metric("x"))
+    assert all(not x.cells for x in board.lines) and "scored of an unknown version; run again" in text
+
+
+def test_the_audit_of_a_board_is_the_worst_of_all_folds_whichever_ran_last(rng):
+    def findings(k):
+        model = (10, "pretraining overlap", "warn", "the model declares overlap with the test cells: unknown.")
+        return [(9, "batch confounding", "warn" if k == 2 else "pass", f"fold {k}"), model]
+
+    seen = set()
+    for order in ((1, 2, 3), (3, 1, 2), (2, 3, 1)):
+        findings.order = dict(enumerate(order, 1))
+        board, text = one(*in_folds(np.random.default_rng(0), findings=findings))
+        assert board.audit["status"] == "warn"
+        assert [f["detail"] for f in board.audit["findings"] if f["status"] == "warn"] == ["fold 2"]
+        assert {f["rule"] for f in board.audit["findings"]} == {9}, "rules about models are no finding about the split"
+        seen.add(text)
+    assert len(seen) == 1
+    assert board.lines[0].remarks == ("pretraining overlap (the model declares overlap with the test cells: unknown.)",)
+    assert "What the leakage audit says of models" in text
+
+
+def test_what_is_undefined_in_part_says_in_how_many(rng):
+    values = usual(rng)
+    values["good"][PRIMARY][:13] = np.nan
+    board, text = one(*records(values), metric("x"))
+    row = next(r for r in table(text, "### Models") if r[1] == "good")
+    assert row[4].startswith(f"{np.nanmean(values['good'][PRIMARY]):.3g}†({N - 13}) ")
+
+
+def test_damaged_records_are_named():
+    text = render([], {}, (), ["ab|c.json"])
+    assert "ab\\|c.json" in text and "not whole" in text
 
 
 # -- what stands beside a mean
@@ -249,7 +491,7 @@ def test_the_spread_over_seeds_is_that_of_the_means(rng):
     assert cells["good"].seed_sd == pytest.approx(expected)
     assert np.isnan(cells["bad"].seed_sd)
     header, *rows = table(text, "### Models")
-    assert header[4] == "mse@de20 sd over seeds"
+    assert header[4] == "l2@all sd over seeds"
     assert {row[1]: row[4] for row in rows[:4]} == {"good": f"{expected:.3g}", "bad": "–", "train-mean": "–", "no-change": "–"}
     assert "sd over seeds" not in one(*records(usual(rng)))[1]
 
@@ -371,6 +613,17 @@ def test_equal_values_are_never_cut_apart_and_old_records_have_no_strata(rng):
     assert "by kind of condition" not in one(*records(usual(rng)))[1]
 
 
+def test_each_fact_is_the_first_that_is_recorded(rng):
+    """The row of most cells knows best, but it may leave a column empty that another row fills."""
+
+    def columns(model):
+        known = model == "bad"
+        return {"n_cells": 10 if known else 20, "gi_class": ["additive", "synergy"] * (N // 2) if known else None}
+
+    board, _ = one(*records(usual(rng), columns=columns))
+    assert [(s.level, s.n) for s in board.strata] == [("additive", N // 2), ("synergy", N // 2)]
+
+
 def test_classes_of_interaction_are_strata(rng):
     classes = ["additive"] * 10 + ["synergy"] * 10 + [None] * 10
     board, _ = one(*records(usual(rng), columns={"gi_class": classes}))
@@ -392,6 +645,14 @@ def test_adversaries_have_a_section_of_their_own(rng):
     assert set(board.gaming.compared) == {PRIMARY, "x"}
     main, section = text.split("### Gaming suite")
     assert "gaming-loud" not in main and "sly" not in main
+    test = paired_test(values["gaming-loud"]["x"], values["train-mean"]["x"], clusters=[(label,) for label in LABELS])
+    found = board.gaming.tests["gaming-loud"]["x"]
+    assert (found.difference, found.low, found.high) == (test.difference, test.low, test.high)
+    assert found.p == pytest.approx(2 * test.p), "Holm over the two adversaries"
+    difference = {row[0]: row[1:] for row in table(section, "Gain over train-mean")}
+    assert difference["gaming-loud"][1].startswith(f"{test.difference:.3g} \\[") and difference["gaming-loud"][1].endswith(
+        "p 0.0002"
+    )
     shown = {row[0]: row[1] for row in table(section, "|")}
     assert shown["gaming-loud"] == "yes: x" and shown["sly"] == "no" and shown["train-mean"] == "(baseline)"
     # What stands on the main board is the same without them.
@@ -408,6 +669,16 @@ def test_an_adversary_no_better_than_the_train_mean_does_not_outrank_it(rng):
     alone, text = one(*records({"gaming-copy": values["gaming-copy"]}))
     assert alone.gaming is not None and alone.gaming.compared == ()
     assert "not known" in text
+
+
+def test_a_winner_is_not_hidden_behind_a_better_one(rng):
+    """Shared ranks would put an adversary that beats the train mean into the group of one that is too noisy to."""
+    values = with_metric(usual(rng), "x", ALL, rng)
+    base, noise = values["train-mean"]["x"], rng.normal(0, 1.0, N)
+    values["gaming-noisy"] = {"x": base + 0.25 + noise - noise.mean()}
+    values["gaming-steady"] = {"x": base + 0.1 + rng.normal(0, 0.02, N)}
+    board, _ = one(*records(values), metric("x"))
+    assert board.gaming.outranks == {"gaming-noisy": (), "gaming-steady": ("x",)}
 
 
 # -- text

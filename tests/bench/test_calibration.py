@@ -236,6 +236,29 @@ def test_coverage_of_the_interval():
     assert 0.90 <= covered / 400 <= 0.98
 
 
+@pytest.mark.parametrize(("contexts", "size"), [(1, 5), (8, 3), (30, 2)])
+def test_coverage_of_scores_of_few_perturbations(contexts, size):
+    rng = np.random.default_rng(12)
+    n, named = contexts * size, [f"c{i}" for i in range(contexts) for _ in range(size)]
+    covered = 0
+    for _ in range(1200):
+        model, positive, negative = (mean + rng.normal(0, 0.1, n) for mean in (0.5, 0.9, 0.1))
+        found = calibrated_score(model, positive, negative, **UP, n_boot=400, contexts=named)
+        covered += found.low <= 0.5 <= found.high
+    assert 0.92 <= covered / 1200 <= 0.98
+
+
+@pytest.mark.parametrize(("contexts", "size"), [(1, 5), (8, 3), (30, 2)])
+def test_coverage_of_the_ceiling_of_few_perturbations(contexts, size):
+    rng = np.random.default_rng(13)
+    n, named = contexts * size, [f"c{i}" for i in range(contexts) for _ in range(size)]
+    covered = 0
+    for _ in range(1200):
+        found = reliability_ceiling(0.5 + rng.normal(0, 0.1, n), n_boot=400, contexts=named)
+        covered += found.low <= np.sqrt(2 * 0.5 / 1.5) <= found.high
+    assert 0.92 <= covered / 1200 <= 0.98
+
+
 def test_coverage_with_shared_targets():
     rng = np.random.default_rng(7)
     clusters = [(f"G{i // 4}",) for i in range(160)]

@@ -310,11 +310,18 @@ def test_the_controls_run_with_every_matrix(pbench, toy_plugin, tmp_path):
 
 
 def test_controls_are_asked_for_once():
-    labels = [str(r) for r in with_controls("additive,train-mean,train-mean[weight=cell]")]
+    labels = [str(r) for r in with_controls("additive,train-mean,train-mean[weight=cell]", ["mse@de20"])]
     assert labels[:3] == ["additive", "train-mean", "train-mean[weight=cell]"]
     assert labels[3:] == [name for name in CONTROLS if name != "train-mean"]
     (option,) = [p for p in run_command.params if p.name == "controls"]
     assert option.default is True
+
+
+@pytest.mark.parametrize("metrics", [["legacy_r2@all"], ["mse@de20", "legacy_random_pair_rmse@all"]])
+def test_legacy_metrics_bring_the_cells_beside_their_mean(metrics):
+    assert [str(r) for r in with_controls("additive", metrics)][:3] == ["additive", "oracle-mean", "oracle-sampler"]
+    assert [str(r) for r in with_controls("oracle-sampler", metrics)].count("oracle-sampler") == 1
+    assert "oracle-sampler" not in map(str, with_controls("additive", ["mse@de20"]))
 
 
 def test_groups_are_left_out_of_all_and_asked_for_by_name():

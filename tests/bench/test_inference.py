@@ -15,10 +15,17 @@ from pbench.bench.engine import inference
 from pbench.bench.engine.dependence import design_effect
 from pbench.bench.engine.inference import bootstrap_interval, gain, holm, paired_test
 from pbench.bench.engine.ranks import rank_stability, tied_ranks
+from pbench.bench.engine.strata import resampled_means
 
 FEW = settings(max_examples=25, deadline=None)
 NUMBERS = st.lists(st.integers(-40, 40).map(lambda i: i / 8), min_size=2, max_size=20)
 UP = {"direction": "up", "perfect": 1.0}
+
+
+def width(n, level=0.95):
+    """By how much a percentile interval of n values is too narrow: its variance is divided by n for n - 1, and z stands for t."""
+    tail = (1 + level) / 2
+    return np.sqrt(n / (n - 1)) * scipy.stats.t.ppf(tail, n - 1) / scipy.stats.norm.ppf(tail)
 
 
 def doubles(rng, n, genes):
@@ -68,7 +75,18 @@ def test_gain_puts_the_better_value_higher():
 def test_interval_is_the_one_of_scipy():
     values = np.random.default_rng(3).gamma(2.0, size=60)
     theirs = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20000, rng=1).confidence_interval
-    np.testing.assert_allclose(bootstrap_interval(values, n_boot=20000), theirs, atol=0.02)
+    wider = values.mean() + width(60) * (np.array(theirs) - values.mean())
+    np.testing.assert_allclose(bootstrap_interval(values, n_boot=20000), wider, atol=0.008)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 17])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_few_values_are_widened_as_by_a_t_interval(n, level):
+    values = np.random.default_rng(n).normal(size=n)
+    low, high = bootstrap_interval(values, level=level)
+    drawn = resampled_means(np.sort(values)[:, None], np.full((n, 1), 1 / n), np.zeros(n, dtype=int), n_boot=2000, seed=0)
+    ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    np.testing.assert_allclose((low, high), values.mean() + width(n, level) * (ends - values.mean()), rtol=1e-9)
 
 
 def test_interval_grows_with_the_level():

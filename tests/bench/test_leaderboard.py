@@ -40,6 +40,7 @@ def finished(pbench, toy_plugin, tmp_path_factory):
             MODELS,
             "--metrics",
             "headline",
+            "--controls",
         ),
         cwd=folder,
     )
@@ -113,7 +114,7 @@ def test_another_model_moves_nothing_but_ranks(results):
 def test_ranks_follow_the_primary_metric(results):
     made = boards(Store(results).cards(), Store(results).rows(Store(results).cards()), dict(registry_metrics()))
     (board,) = made
-    error = {line.model: line.cells["mse@de20"].mean for line in board.lines if not line.reference_row}
+    error = {line.model: line.cells["l2@all"].mean for line in board.lines if not line.reference_row}
     _, ranks, _ = rows(rendered(results))
     ordered = [int(ranks[m]) for m in sorted(error, key=error.__getitem__)]
     assert ordered[0] == 1 and ordered == sorted(ordered)
@@ -196,6 +197,67 @@ def test_rows_of_a_superseded_seed_do_not_enter_a_mean(results):
     assert render(both, metrics) == render(boards(cards, table, metrics), metrics)
 
 
+def test_a_damaged_record_is_named(results):
+    path = next(p for p in sorted((results / "records").glob("*.json")) if json.loads(p.read_text())["model"] == "additive")
+    path.with_suffix(".parquet").write_bytes(b"PAR1")
+    text = rendered(results)
+    assert "## Damaged records" in text and path.name in text
+    assert "additive" not in rows(text)[0]
+
+
+def test_a_run_of_other_metrics_hides_no_scores(results, pbench, toy_plugin):
+    """Scores of an answer accumulate, whichever command asked for them; boards then show what both runs have given."""
+    before = rows(rendered(results))
+    split = ("--dataset", "toy-screen", "--split", "doubles[holdout=0.9,validation=0.0]")
+    done = pbench(
+        *("run", "--plugin", toy_plugin, *split, "--out", "results", "--models", "additive", "--metrics", "mae@all"),
+        cwd=results.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows(rendered(results))[:2] == before[:2]
+    (additive,) = (c for c in current(Store(results).cards()) if c["model"] == "additive")
+    assert {"mae@all", "l2@all"} <= set(additive["metrics"])
+    assert {"mae@all", "l2@all"} <= set(Store(results).rows([additive])["metric"])
+
+
+NULL_PLUGIN = """
+import numpy as np
+from pbench.bench.contracts.screen import Dataset, DatasetCard, Screen
+
+CARD = DatasetCard("null-screen", "null", "made by a test", "CC0", "counts", "control", simulated=True, default_split="unseen-single")
+
+
+def load():
+    import pandas as pd
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(SEED)
+    labels = np.repeat(["control"] * 10 + [f"G{i:03d}" for i in range(60)], 30)
+    rate = rng.lognormal(0, 0.3, (len(labels), 1)) * np.exp(rng.normal(0, 1, 120))
+    obs = pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(len(labels))])
+    var = pd.DataFrame(index=[f"G{i:03d}" for i in range(120)])
+    return Screen(AnnData(csr_matrix(rng.poisson(rate).astype(np.float32)), obs=obs, var=var), CARD)
+
+
+NULL = Dataset(card=CARD, data_id=lambda: "null-screen-SEED", load=load)
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_on_data_without_any_effect_no_score_of_means_ranks(pbench, tmp_path, seed):
+    """Duplicates and baselines are held to the same halves: on all cells the truth of one would be less noisy than that of the other."""
+    (tmp_path / "null.py").write_text(NULL_PLUGIN.replace("SEED", str(seed)))
+    names = ("l2@all", "mse@all", "l2@all", "pearson_delta@all~ctrl", "pearson_excess@all~ctrl")
+    command = ("run", "--controls", "--plugin", "null.py", "--dataset", "null-screen", "--split", "unseen-single[folds=2]")
+    done = pbench(*command, "--models", "train-mean", "--metrics", ",".join(names), "--out", "results", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (board,) = json.loads(pbench("leaderboard", "--plugin", "null.py", "--json", cwd=tmp_path).stdout)
+    assert set(board["controls"]) == set(names)
+    assert [m for m, c in board["controls"].items() if c["decides"]["separates"]] == []
+    assert all(line["rank"] is None for line in board["lines"])
+
+
 def test_an_empty_folder_says_what_to_type(tmp_path):
     (tmp_path / "records").mkdir()
     assert "pbench run" in rendered(tmp_path)
@@ -207,14 +269,22 @@ def test_the_command_renders_checks_and_narrows(results, pbench, tmp_path):
     assert pbench("leaderboard", "--results", results, "--check", results / "leaderboard.md", cwd=tmp_path).returncode == 0
     (tmp_path / "old.md").write_text(shown.stdout + "x")
     assert pbench("leaderboard", "--results", results, "--check", "old.md", cwd=tmp_path).returncode == 1
+    both = ("--check", "old.md", "--json", "--write", "new.md")
+    done = pbench("leaderboard", "--results", results, *both, cwd=tmp_path)
+    assert done.returncode == 1 and "stale" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["up_to_date"] is False and len(found["boards"]) == 1
+    assert (tmp_path / "new.md").read_text() == shown.stdout
+    done = pbench("leaderboard", "--results", results, "--check", "new.md", "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["up_to_date"] is True
     (board,) = json.loads(pbench("leaderboard", "--results", results, "--json", "--models", "add*", cwd=tmp_path).stdout)
     assert [line["model"] for line in board["lines"]] == ["additive"]
     # Controls say what the metrics can tell, also where they are not shown.
-    assert board["controls"]["mse@de20"]["positive"] == "interpolated-duplicate"
+    assert board["controls"]["l2@all"]["positive"] == "interpolated-duplicate"
     assert set(board["lines"][0]["scores"]) == set(board["controls"])
-    median = board["lines"][0]["cells"]["mse@de20"]["median"]
+    median = board["lines"][0]["cells"]["l2@all"]["median"]
     table = Store(results).rows(Store(results).cards())
-    assert median == pytest.approx(table[(table["model"] == "additive") & (table["metric"] == "mse@de20")]["value"].median())
+    assert median == pytest.approx(table[(table["model"] == "additive") & (table["metric"] == "l2@all")]["value"].median())
 
 
 def test_the_command_draws_the_order(results, pbench, tmp_path):
@@ -329,7 +399,7 @@ def test_intervals_stay_in_the_range_of_the_metric():
     rows = pd.DataFrame(
         {
             "model": "m",
-            "metric": "mse@de20",
+            "metric": "l2@all",
             "fold": "1/1",
             "seed": 0,
             "condition": labels,
@@ -338,8 +408,8 @@ def test_intervals_stay_in_the_range_of_the_metric():
             "reason": None,
         }
     )
-    metric = registry.metrics.get("mse@de20")
-    cell = cells(align(rows, ("mse@de20",)), {"mse@de20": metric})["m"]["mse@de20"]
+    metric = registry.metrics.get("l2@all")
+    cell = cells(align(rows, ("l2@all",)), {"l2@all": metric})["m"]["l2@all"]
     assert 0 == metric.lower <= cell.low < cell.mean < cell.high
 
 
@@ -366,5 +436,5 @@ def test_seeds_are_averaged_and_reasons_counted_by_condition():
         np.testing.assert_array_equal(found.values["n"], [np.nan, 5.0])
         np.testing.assert_array_equal(found.seeds["m"], [[1.0, np.nan], [3.0, np.nan]])
         np.testing.assert_array_equal(found.seeds["n"], [[np.nan, 5.0]])
-        assert found.reasons == {"m": {"zero_variance": 1}, "n": {}}, "the reason of the first seed, once"
+        assert found.reasons == {"m": {"zero_variance": 1}, "n": {"not scored": 1}}, "the reason of the first seed, once"
         assert found.contexts is None

@@ -83,7 +83,7 @@ def test_installed_and_file_plugins_give_equal_numbers(installed, run_json, pben
         "--models",
         "half-shift,no-change",
         "--metrics",
-        "median-error,mse@de20",
+        "median-error,l2@all",
     ]
     by_pip, code = run_json(*asked, "--out", "pip", cwd=tmp_path, PYTHONPATH=str(installed))
     assert code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbench.bench.engine.ranks import kendall_tau, letters, mean_ranks, pairwise_tests, ranks_of, tied_ranks
+from pbench.bench.engine.inference import holm, paired_test
+from pbench.bench.engine.ranks import against, kendall_tau, letters, mean_ranks, pairwise_tests, ranks_of, tied_ranks
 
 FEW = settings(max_examples=60, deadline=None)
 UP = {"direction": "up", "perfect": 1.0}
@@ -79,6 +81,40 @@ def test_ranks_follow_from_the_pairwise_tests():
     assert letters(tests.order, tests.better)["c"] == letters(tests.order, tests.better)["d"] == "b"
     assert pairwise_tests({}, **UP).order == ()
     assert pairwise_tests({"a": np.ones(3)}, **UP).order == ("a",)
+
+
+def test_direct_tests_are_paired_tests_with_holm_over_the_models_alone():
+    rng = np.random.default_rng(3)
+    base = rng.normal(1, 0.3, 30)
+    values = {m: base + mean + rng.normal(0, 0.2, 30) for m, mean in (("a", -0.3), ("b", 0.1), ("c", -0.1), ("d", 0.0))}
+    values["gone"] = np.full(30, np.nan)
+    found = against(values, base, direction="down", perfect=0.0)
+    alone = {m: paired_test(-values[m], -base) for m in "abcd"}
+    assert set(found) == set(alone)
+    expected = dict(zip("abcd", holm(np.array([alone[m].p for m in "abcd"])), strict=True))
+    for m, test in found.items():
+        assert test == replace(alone[m], p=pytest.approx(expected[m]))
+        assert test.difference == pytest.approx((base - values[m]).mean()), "above 0 where the model has less error"
+    assert against({}, base, **UP) == {}
+
+
+def test_rounding_wins_no_direct_test():
+    base = np.random.default_rng(5).uniform(-1, 1, 40)
+    found = against({"same": base + 1e-8, "better": base + 1e-4}, base, **UP)
+    assert (found["same"].difference, found["same"].p) == (0, 1)
+    assert found["better"].p < 0.01
+    assert np.isnan(against({"m": base}, np.full(40, np.nan), **UP)["m"].p)
+
+
+def test_a_direct_test_sees_what_a_shared_rank_hides():
+    """The leader of the group is noisy: the second cannot be told from it, and yet it is better than the baseline throughout."""
+    rng = np.random.default_rng(4)
+    base = rng.normal(0, 0.05, 30)
+    values = {"noisy": base + 0.25 + rng.normal(0, 1.0, 30), "steady": base + 0.1 + rng.normal(0, 0.02, 30)}
+    ranks = tied_ranks({**values, "baseline": base}, **UP)
+    assert set(ranks.values()) == {1}
+    assert against(values, base, **UP)["steady"].p < 0.001
+    assert against(values, base, **UP)["noisy"].p > 0.05
 
 
 def test_family_wise_errors_of_the_pairwise_tests():

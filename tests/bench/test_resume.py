@@ -197,7 +197,7 @@ class Bench:
         log.write_text("")
         before = time.time()
         plugins = [a for file in ("one.py", "two.py", "metric.py", self.toy_plugin) for a in ("--plugin", file)]
-        options = ["--dataset", "toy-screen", "--models", models, "--metrics", "largest-error,mse@de20", "--out", "results"]
+        options = ["--dataset", "toy-screen", "--models", models, "--metrics", "largest-error,l2@all", "--out", "results"]
         report, code = self.run_json(*plugins, *options, *more, cwd=self.folder, FITS=str(log))
         assert code == 0, report
         rescored = sorted(card["model"] for card in report["jobs"] if card["rescored"] and card["started"] > before)

@@ -16,6 +16,7 @@ from scipy import sparse
 from pbench.bench.cli.main import main
 from pbench.bench.engine.store import Store
 
+LOG = ("--prediction-scale", "log1p_1e4")
 PLUGIN = """
 import numpy as np
 from scipy import sparse
@@ -99,7 +100,7 @@ def test_the_numbers_are_those_of_a_model_with_the_same_answers(pbench, toy_plug
 def test_without_a_split_everything_is_test(pbench, toy_plugin, predictions, tmp_path):
     """And the same command again computes nothing, whatever the file is called."""
     options = ("--plugin", toy_plugin, "--truth", "toy-screen", "--prediction-scale", "log1p_1e4", "--json")
-    chosen = ("--metrics", "mse@de20", "--name", "first try", "--jobs", "2")
+    chosen = ("--metrics", "l2@all", "--name", "first try", "--jobs", "2")
     done = pbench("score", predictions, *options, *chosen, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -113,12 +114,87 @@ def test_without_a_split_everything_is_test(pbench, toy_plugin, predictions, tmp
         14,
         {"G06+G07": "resource: not in the file of predictions"},
     )
-    assert own["spec"]["params"] == {"content": report["submission"]["id"]} and own["pretraining_overlap"] == "unknown"
+    params = own["spec"]["params"]
+    assert (params["content"], params["label"]) == (report["submission"]["id"], "first try") and own[
+        "pretraining_overlap"
+    ] == "unknown"
+    assert report["submission"]["rows_per_perturbation"] == 16 and report["submission"]["cells"] is True
     assert report["submission"]["missing"] == ["G06+G07"] and report["submission"]["layout"] == "cell-eval"
     assert any("train-mean" in note and "--split" in note for note in report["notes"])
+    # Whoever sees the board alone is told too, also when it is drawn again from the records.
+    assert "rows per perturbation: 16, taken as cells" in board
+    redrawn = pbench("leaderboard", cwd=tmp_path).stdout
+    for text in (board, redrawn):
+        facts = text.partition("### ")[0].replace("\\", "")
+        assert "No --split was named: all perturbations are test" in facts and "made from training" in facts
     (tmp_path / "moved.h5ad").write_bytes(predictions.read_bytes())
     again = json.loads(pbench("score", "moved.h5ad", *options, *chosen, cwd=tmp_path).stdout)
     assert (again["computed"], again["reused"]) == (0, 5)
+
+
+def test_a_label_is_part_of_what_is_shown(pbench, toy_plugin, cells, predictions, tmp_path):
+    """One file under two names is two rows; two files under one name are refused on a board, and nowhere else."""
+    common = ("--plugin", toy_plugin, "--truth", "toy-screen", *LOG, "--metrics", "l2@all", "--jobs", "2")
+
+    def call(path, *options):
+        done = pbench("score", path, *common, *options, "--json", cwd=tmp_path)
+        return done, json.loads(done.stdout) if done.returncode == 0 else None
+
+    first, one = call(predictions, "--name", "one")
+    assert first.returncode == 0, first.stderr
+    _, two = call(predictions, "--name", "two")
+    assert (two["name"], two["computed"], two["reused"]) == ("two", 1, 4)
+    assert "two" in {c["model"] for c in two["jobs"]} and "one" not in {c["model"] for c in two["jobs"]}
+    board = Path(two["leaderboard"]).read_text()
+    assert "| two " in board and "predictions two" in board and "| one " not in board
+    shown = pbench("leaderboard", cwd=tmp_path).stdout
+    assert "| one " in shown and "| two " in shown
+    X, labels, genes = cells
+    obs = pd.DataFrame({"target_gene": np.where(labels == "control", "non-targeting", labels)})
+    obs.index = obs.index.astype(str)
+    AnnData(X[:, ::-1] + np.float32(0.1), obs=obs, var=pd.DataFrame(index=genes[::-1])).write_h5ad(tmp_path / "one.h5ad")
+    refused, _ = call("one.h5ad")
+    assert refused.returncode == 2 and refused.stdout == ""
+    other = call("one.h5ad", "--name", "three")[1]["submission"]["id"]
+    assert one["submission"]["id"][:12] in refused.stderr and other[:12] in refused.stderr
+    assert "--name" in refused.stderr and "--overwrite always" in refused.stderr
+    assert call("one.h5ad", "--split", "doubles")[0].returncode == 0
+    _, taken = call("one.h5ad", "--overwrite", "always")
+    assert taken["computed"] == 5 and call("one.h5ad")[1]["reused"] == 5
+    assert call(predictions, "--name", "one")[0].returncode == 2
+
+
+def test_replicates_are_no_cells(pbench, toy_plugin, cells, tmp_path):
+    X, labels, genes = cells
+    groups = [np.flatnonzero(labels == x) for x in dict.fromkeys(labels) if x != "control"]
+    means = np.array([X[g[k::2]].mean(axis=0) for g in groups for k in (0, 1)])
+    obs = pd.DataFrame({"target_gene": [labels[g[0]] for g in groups for _ in (0, 1)], "replicate": ["a", "b"] * len(groups)})
+    obs.index = obs.index.astype(str)
+    AnnData(means, obs=obs, var=pd.DataFrame(index=genes)).write_h5ad(tmp_path / "bulk.h5ad")
+    typed = ("score", "bulk.h5ad", "--plugin", toy_plugin, "--truth", "toy-screen", *LOG, "--metrics", "l2@all", "--quiet")
+    asked = pbench(*typed, cwd=tmp_path)
+    assert asked.returncode == 2 and asked.stdout == "" and "Traceback" not in asked.stderr
+    assert "--rows cells or --rows means" in asked.stderr and "replicate" in asked.stderr
+    done = pbench(*typed, "--rows", "means", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "rows per perturbation: 2, taken as means and averaged" in done.stdout
+    assert "CAUTION: the 2 row(s)" in done.stdout and "CAUTION: the 2 row(s)" in done.stderr
+    report = json.loads(pbench(*typed, "--rows", "means", "--json", cwd=tmp_path).stdout)
+    assert report["submission"]["cells"] is False and report["submission"]["rows_apart"] == ["replicate"]
+    assert report["notes"][0].startswith("CAUTION") and report["reused"] == 5
+
+
+def test_legacy_metrics_bring_the_cells_beside_their_mean(pbench, toy_plugin, predictions, tmp_path):
+    """The true cells score worse than their mean on pairs drawn at random: the row shows that the metric is at fault."""
+    chosen = ("--metrics", "legacy")
+    done = pbench("score", predictions, "--plugin", toy_plugin, "--truth", "toy-screen", *LOG, *chosen, "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| oracle-sampler " in done.stdout
+    sampler, mean = (
+        values(tmp_path / "results", m).xs("legacy_random_pair_rmse@all", level="metric")
+        for m in ("oracle-sampler", "oracle-mean")
+    )
+    assert (sampler["value"] > 1.1 * mean["value"]).all()
 
 
 @pytest.fixture
@@ -141,7 +217,6 @@ def typed(monkeypatch, capsys, tmp_path):
 
 
 SIM = ("--truth", "norman-sim")
-LOG = ("--prediction-scale", "log1p_1e4")
 MISTAKES = [
     (["means.csv"], 2, "'--truth'"),
     ([*SIM], 2, "'PREDICTIONS'"),
@@ -162,6 +237,7 @@ MISTAKES = [
     (["means.csv", *SIM, *LOG, "--split", "doubels"], 2, "Did you mean 'doubles'?"),
     (["means.csv", *SIM, *LOG, "--metrics", "mse@de2"], 2, "Did you mean"),
     (["means.csv", *SIM, *LOG, "--layout", "excel"], 2, "'cell-eval'"),
+    (["means.csv", *SIM, *LOG, "--rows", "cells"], 2, "holds means, a row a perturbation"),
     (["train-mean.csv", *SIM, *LOG], 2, "'train-mean' is a registered model"),
     (["means.csv", *SIM, *LOG, "--name", "a\nb"], 2, "cannot be shown on a board"),
 ]

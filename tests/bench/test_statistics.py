@@ -16,6 +16,7 @@ from pbench.bench.contracts.errors import DataError
 from pbench.bench.contracts.training import Profiles
 from pbench.bench.engine import statistics
 from pbench.bench.engine.statistics import group_sums, halves, on_profile_scale, welch_t
+from pbench.bench.kernels import group_sums as group_sums_kernel
 
 FORMATS = {
     "csr": sparse.csr_matrix,
@@ -67,6 +68,19 @@ def test_group_sums_read_a_memory_map(counts, tmp_path):
     np.testing.assert_array_equal(
         group_sums(mapped, codes, 6, scale="counts").total, group_sums(X, codes, 6, scale="counts").total
     )
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_group_sums_read_a_file_that_stays_on_disk(counts, form, tmp_path, monkeypatch):
+    from anndata import AnnData, read_h5ad
+
+    X, codes = counts
+    AnnData(FORMATS[form](X)).write_h5ad(tmp_path / "X.h5ad")
+    monkeypatch.setattr(statistics, "BLOCK", 50)
+    for scale in ("counts", "raw"):
+        backed = group_sums(read_h5ad(tmp_path / "X.h5ad", backed="r").X, codes, 6, scale=scale)
+        in_memory = group_sums(FORMATS[form](X), codes, 6, scale=scale)
+        np.testing.assert_array_equal((backed.total, backed.squares), (in_memory.total, in_memory.squares))
 
 
 def test_group_sums_leave_the_matrix_as_it_was(counts):
@@ -167,3 +181,48 @@ def test_welch_t_of_constant_genes():
     flat = Profiles((Condition(("A",)),), np.array([[1.0, 2.0]]), np.zeros((1, 2)), np.array([5]))
     control = Profiles((Condition(),), np.array([[1.0, 1.0]]), np.zeros((1, 2)), np.array([5]))
     np.testing.assert_array_equal(welch_t(flat, control, np.array([0])), [[0.0, np.inf]])
+
+
+def one_hot_sums(X, codes, n_groups):
+    """Sums and sums of squares as products with the membership of each cell."""
+    members = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_groups, len(codes)))
+    values = sparse.csr_matrix(X, dtype=np.float64)
+    return (members @ values).toarray(), (members @ values.multiply(values).tocsr()).toarray()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_sums_have_the_same_bits_for_any_threads_blocks_and_form(counts, form, monkeypatch):
+    X, codes = counts
+    X = np.log1p(X)  # squares that do not add up without rounding
+    monkeypatch.setattr(group_sums_kernel, "SMALL", 0)
+    given_matrix = FORMATS[form](X)
+    values = given_matrix.toarray() if sparse.issparse(given_matrix) else np.asarray(given_matrix)
+    expected = one_hot_sums(values, codes, 8)
+    for threads, block in ((1, 4096), (2, 4096), (5, 4096), (3, 7)):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        monkeypatch.setattr(statistics, "BLOCK", block)
+        sums = group_sums(given_matrix, codes, 8, scale="log1p_1e4")
+        # Products add up cells in the same order, so not even rounding differs.
+        np.testing.assert_array_equal(sums.total, expected[0])
+        np.testing.assert_array_equal(sums.squares, expected[1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 9), st.integers(1, 6))
+def test_sums_of_any_groups_are_those_of_the_one_hot_form(seed, n, n_genes, n_groups):
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(size=(n, n_genes)) * (rng.random((n, n_genes)) < 0.4)).astype(np.float32)
+    codes = rng.integers(0, n_groups, n)
+    total, squares = np.zeros((2, n_groups, n_genes))
+    group_sums_kernel.add_rows(sparse.csr_matrix(X), codes, total, squares, threads=2)
+    np.testing.assert_array_equal((total, squares), one_hot_sums(X, codes, n_groups))
+
+
+def test_codes_that_are_no_group_are_refused(counts):
+    X, codes = counts
+    for wrong in (codes - 1, codes + 3, codes[1:]):
+        for form in (np.asarray, sparse.csr_matrix):
+            with pytest.raises(ValueError, match="codes"):
+                group_sums(form(X), wrong, 8, scale="raw")
+    with pytest.raises(ValueError, match="CSR"):
+        group_sums_kernel.add_rows(sparse.csc_matrix(X), codes, np.zeros((8, 13)), np.zeros((8, 13)))

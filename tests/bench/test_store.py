@@ -14,7 +14,7 @@ from pbench.bench.contracts.errors import PbenchError
 from pbench.bench.contracts.split import SplitManifest
 from pbench.bench.engine.answer import Answer
 from pbench.bench.engine.folders import cache_folder, write_atomically
-from pbench.bench.engine.store import OK, Store
+from pbench.bench.engine.store import OK, Store, current
 
 ID = "ab" * 32
 CONDITIONS = (Condition(("A",)), Condition(("A", "B"), (1.0, 0.5), 6.0, "K562"), Condition(("C",)))
@@ -167,6 +167,52 @@ def test_consolidated_rows_are_those_of_the_records_that_count(tmp_path):
     assert pq.read_table(store.consolidate()).num_rows == 5
     store.write("12" * 32, card("12" * 32, "old", 2.0), table(4))
     assert pq.read_table(store.consolidate()).num_rows == 6
+
+
+def scored(store, score_id, metrics, started, *, job="answer", status=OK, value=0.0):
+    """A record of one question with a value for each of some metrics."""
+    import pyarrow as pa
+
+    spec = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0}
+    facts = {"score_id": score_id, "status": status, "model": "m", "started": started, "spec": spec, "job_id": job}
+    rows = pa.table({"model": ["m"] * len(metrics), "metric": list(metrics), "value": [value] * len(metrics)})
+    store.write(score_id, facts | {"metrics": list(metrics)}, rows if status == OK else None)
+
+
+def values(store):
+    table = store.rows(c for c in current(store.cards()) if c["status"] == OK)
+    assert not table.duplicated("metric").any()
+    return dict(zip(table["metric"], table["value"], strict=True)) if len(table) else {}
+
+
+def test_a_later_run_with_other_metrics_hides_no_scores_of_the_same_answer(tmp_path):
+    store = Store(tmp_path)
+    scored(store, "ab" * 32, ["mse", "l2"], 1.0, value=1.0)
+    scored(store, "cd" * 32, ["l2", "mae"], 2.0, value=2.0)
+    scored(store, "ef" * 32, ["mae"], 3.0, value=3.0)
+    assert values(store) == {"mse": 1.0, "l2": 2.0, "mae": 3.0}
+    (card,) = current(store.cards())
+    assert (card["score_id"], card["metrics"]) == ("ef" * 32, ["l2", "mae", "mse"])
+    import pyarrow.parquet as pq
+
+    assert sorted(pq.read_table(store.consolidate())["metric"].to_pylist()) == ["l2", "mae", "mse"]
+
+
+def test_scores_of_another_answer_are_never_mixed_in(tmp_path):
+    store = Store(tmp_path)
+    scored(store, "ab" * 32, ["mse", "l2"], 1.0, job="old code", value=1.0)
+    scored(store, "cd" * 32, ["l2"], 2.0, job="new code", value=2.0)
+    assert values(store) == {"l2": 2.0}
+    scored(store, "ef" * 32, ["mae"], 3.0, job="new code", status="failed")
+    assert values(store) == {}, "the newest record says that the model fails now"
+    scored(store, "12" * 32, ["mse"], 4.0, job="new code", value=4.0)
+    assert values(store) == {"l2": 2.0, "mse": 4.0}
+
+
+def test_every_file_is_read_once_for_cards_and_damage(store):
+    json_of(store).with_name("broken.json").write_text("{")
+    whole, damaged = store.whole_and_damaged()
+    assert whole == store.cards() and damaged == store.damaged() and [p.name for p in damaged] == ["broken.json"]
 
 
 @pytest.fixture

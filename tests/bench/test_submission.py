@@ -25,6 +25,7 @@ from pbench.bench.engine.stage import DatasetRequest
 from pbench.bench.engine.store import Store
 from pbench.bench.engine.submission import SubmissionRequest, prepare_submission
 from pbench.bench.engine.submission_layouts import Reading
+from pbench.bench.engine.submission_notes import rows_shown
 from pbench.models.submission import Answers, Content, Submission
 
 LOG = Reading(scale="log1p_1e4")
@@ -287,10 +288,71 @@ def test_one_row_a_perturbation_is_means_in_an_h5ad_too(predict, read, screen):
     first = np.flatnonzero(~labels.duplicated())
     assert read(predict(rows=first)).facts["cells"] is False
     some = np.flatnonzero((~labels.duplicated() | (labels == "G00")).to_numpy())
-    submission = read(predict("some.h5ad", rows=some), cells=True)
+    submission = read(predict("some.h5ad", rows=some), replace(LOG, rows="cells"), cells=True)
     assert submission.facts["cells"] is True
     assert "14 perturbation(s) have a single predicted cell, which has no variance." in submission.notes
     assert answers(submission).variance is None
+
+
+def replicates(screen, n):
+    """The first `n` rows of each label, and which of them a row is."""
+    labels = screen.adata.obs["perturbation"].astype(str)
+    number = labels.groupby(labels).cumcount().to_numpy()
+    rows = np.flatnonzero(number < n)
+    return rows, [f"r{k}" for k in number[rows]]
+
+
+def test_few_rows_a_perturbation_are_cells_for_nobody_who_has_not_said_so(predict, read, screen):
+    """Two pseudobulk replicates of each perturbation are no population of two cells."""
+    rows, replicate = replicates(screen, 2)
+    depth = np.linspace(1, 2, len(rows))
+    path = predict("two.h5ad", rows=rows, replicate=pd.Categorical(replicate), lab="ours", depth=depth)
+    with pytest.raises(UsageError, match=r"2 row\(s\) a perturbation.*--rows cells or --rows means.*not declared: replicate\."):
+        read(path, cells=True)
+    import anndata
+
+    written = anndata.read_h5ad(path)
+    means = read(path, replace(LOG, rows="means"), cells=True)
+    assert means.facts["cells"] is False and means.facts["n_rows"] == [2] * 15
+    assert means.notes[0].startswith("CAUTION: the 2 row(s) per perturbation (median) are taken as means, which are averaged")
+    assert "replicate in obs tells the rows" in means.notes[0] and "depth" not in means.notes[0] and "lab" not in means.notes[0]
+    assert rows_shown(means.facts) == "rows per perturbation: 2, taken as means and averaged"
+    found = answers(means)
+    for condition, i in found.rows.items():
+        own = written[written.obs["target_gene"] == condition.label].X.toarray()
+        np.testing.assert_allclose(found.mean[i], own.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    assert found.variance is None and not means.folder.with_name(f"{means.folder.name}-cells").exists()
+    cells = read(path, replace(LOG, rows="cells"), cells=True)
+    assert cells.facts["cells"] is True and answers(cells).variance is not None
+    assert cells.notes[0].startswith("CAUTION: the 2 row(s) per perturbation (median) are taken as cells")
+    assert len({means.id, cells.id}) == 2
+
+
+@pytest.mark.parametrize(("n", "asked"), [(9, True), (10, False)])
+def test_from_ten_rows_at_the_median_on_rows_are_cells(predict, read, screen, n, asked):
+    path = predict(rows=replicates(screen, n)[0])
+    if asked:
+        with pytest.raises(UsageError, match="9 row"):
+            read(path)
+    else:
+        submission = read(path)
+        assert submission.facts["cells"] is True and not any("CAUTION" in x for x in submission.notes)
+
+
+def test_means_may_be_declared_of_many_rows_and_of_tables(predict, means, read):
+    many = read(predict(), replace(LOG, rows="means"))
+    assert (
+        many.facts["cells"] is False
+        and "Several rows of a perturbation are means, as --rows says, and are averaged." in many.notes
+    )
+    table = pd.read_csv(means())
+    twice = pd.concat([table, table.assign(**{"G00": table["G00"] + 1})])
+    twice.to_csv("twice.csv", index=False)
+    with pytest.raises(DataError, match="more than once.*--rows means"):
+        read("twice.csv")
+    averaged = answers(read("twice.csv", replace(LOG, rows="means")))
+    once = answers(read("means.csv"))
+    np.testing.assert_allclose(averaged.mean - once.mean, np.eye(60)[[0] * 15] / 2, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -393,7 +455,8 @@ def test_a_value_that_is_no_number_is_named(predict, read, screen):
 def test_the_same_bytes_are_the_same_submission(means, read):
     first = read(means())
     shutil.copy("means.csv", "elsewhere.csv")
-    assert read("elsewhere.csv").id == first.id
+    again = read("elsewhere.csv")
+    assert (again.id, again.folder) == (first.id, first.folder)
     assert read("means.csv", Reading(scale="log1p_1e4", separator="_")).id != first.id
     text = Path("means.csv").read_text()
     Path("means.csv").write_text(text.replace("5.", "5.0", 1))

@@ -45,7 +45,8 @@ def read(tmp_path):
     """All that a file says: layout, conditions by row, genes, values, and whether it is a table of means."""
 
     def call(path, **reading):
-        with open_predictions(Path(path), Reading(scale="log1p_1e4", **reading), tmp_path / "scratch") as found:
+        reading.setdefault("scale", None if Path(path).suffix == ".npz" else "log1p_1e4")
+        with open_predictions(Path(path), Reading(**reading), tmp_path / "scratch") as found:
             blocks = [b.toarray() if sparse.issparse(b) else b for _, b in found.rows]
             conditions = [found.labels.stated[k] for k in found.labels.codes]
             return found.labels.layout, conditions, list(found.genes), np.concatenate(blocks), found.table
@@ -187,8 +188,9 @@ def test_labels_in_a_table_are_words(read, tmp_path):
 def test_tables_that_cannot_be_read(read, tmp_path, rows, message):
     with pytest.raises((DataError, UsageError), match=message):
         read(text(tmp_path / "bad.csv", rows))
-    with pytest.raises(UsageError, match="is a table"):
-        read(text(tmp_path / "good.csv", ROWS), layer="X")
+    for said, message in (({"layer": "X"}, "is a table"), ({"rows": "cells"}, "holds means"), ({"scale": None}, "never guessed")):
+        with pytest.raises(UsageError, match=message):
+            read(text(tmp_path / "good.csv", ROWS), **said)
 
 
 def test_what_pbench_has_archived(read, tmp_path):
@@ -200,6 +202,9 @@ def test_what_pbench_has_archived(read, tmp_path):
     layout, found, genes, values, table = read(path)
     assert (layout, found, genes, table) == ("archive", [conditions[0], AB], ["A", "B"], True)
     np.testing.assert_array_equal(values, mean[[0, 2]])
+    for said, message in (({"scale": "log1p_1e4"}, "knows its scale"), ({"rows": "cells"}, "holds means")):
+        with pytest.raises(UsageError, match=message):
+            read(path, **said)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="no archive of predictions"):
         read(path)

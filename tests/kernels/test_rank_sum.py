@@ -11,6 +11,7 @@ from scipy import sparse, stats
 from pbench.bench.kernels import gene_major
 from pbench.bench.kernels.control_ranks import ControlRanks
 from pbench.bench.kernels.p_values import benjamini_hochberg, welch
+from pbench.bench.kernels.rank_loops import sort_entries
 from pbench.bench.kernels.rank_sum import rank_sum
 
 
@@ -282,3 +283,14 @@ def test_benjamini_hochberg_equals_scipy_and_leaves_nan_out(p, gap):
 def test_benjamini_hochberg_of_nothing():
     assert benjamini_hochberg(np.empty((2, 0))).shape == (2, 0)
     assert np.isnan(benjamini_hochberg(np.full((2, 3), np.nan))).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 40, 41, 512, 513, 3000])
+@pytest.mark.parametrize("highest", [1, 3, 300, 70_000, 2**32])
+def test_entries_are_sorted_by_key_and_keep_their_order(n, highest):
+    rng = np.random.default_rng(n)
+    # The lower half would decide differently if it were looked at.
+    entries = (rng.integers(0, highest, n, dtype=np.uint64) << np.uint64(32)) | np.arange(n, dtype=np.uint64)[::-1]
+    expected = entries[np.argsort(entries >> np.uint64(32), kind="stable")]
+    got = sort_entries(entries.copy(), np.empty(n, dtype=np.uint64), np.empty((3, 2048), dtype=np.int64))
+    np.testing.assert_array_equal(got, expected)

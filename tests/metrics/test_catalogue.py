@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_profiles_name_metrics_that_exist():
     assert PROFILES["full"] == tuple(CATALOGUE)
     for ids in PROFILES.values():
         assert ids and len(set(ids)) == len(ids) and set(ids) <= set(CATALOGUE)
-    assert all(CATALOGUE[i].headline for i in PROFILES["headline"]) and "mse@de20" in PROFILES["headline"]
+    assert all(CATALOGUE[i].headline for i in PROFILES["headline"]) and "l2@all" in PROFILES["headline"]
 
 
 @pytest.mark.parametrize("metric", CATALOGUE.values(), ids=list(CATALOGUE))
@@ -77,10 +78,17 @@ def test_what_a_metric_needs_and_is_not_there_is_its_reason(random_screen):
     for name, metric in CATALOGUE.items():
         values = metric(Comparison(truth, predicted))
         # The hand-made truth has no cells and the prediction neither cells nor variances.
-        if missing := [NEEDS[n] for n in metric.needs if n != "means"]:
+        if missing := [NEEDS[n] for n in metric.needs if n not in ("means", "log1p")]:
             assert np.isnan(values.value).all() and set(values.reason) == {missing[0]}, name
         n = 1 if metric.level == "dataset" else len(truth.conditions)
         assert values.value.shape == values.reason.shape == (n,), name
+
+
+def test_what_needs_logarithms_is_undefined_on_another_scale(random_screen):
+    truth, predicted = random_screen(0)
+    values = CATALOGUE["cosine_logfc@all~ctrl"](Comparison(replace(truth, scale="raw"), predicted))
+    assert np.isnan(values.value).all() and set(values.reason) == {"wrong_scale"}
+    assert {m.id for m in CATALOGUE.values() if "log1p" in m.needs} == {"cosine_logfc@all~ctrl", "library_size@all"}
 
 
 def test_parts_of_an_id_without_the_grammar():

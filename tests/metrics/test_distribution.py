@@ -18,6 +18,7 @@ from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.metric import Comparison
 from pbench.bench.contracts.training import Profiles
 from pbench.bench.contracts.truth import Truth
+from pbench.bench.kernels.pairwise import spread
 from pbench.metrics import distribution, marginal
 from pbench.metrics.distribution import BLUR
 from pbench.metrics.marginal import FLOOR, MARGINAL_CELLS, correlation_error, log_totals, zero_fraction
@@ -109,6 +110,14 @@ def values(truth, predicted, names=FROM_CELLS):
     return {name: METRICS[name](comparison).value for name in names}
 
 
+def forecast(x, y, kernel):
+    """The energy distance of cells y to the forecast that weighs the cells x alike, at most as many x as y, by loops."""
+    x = x[spread(x, len(y))] if len(x) > len(y) else x
+    within = sum(kernel(a[None], b[None])[0, 0] for a in x for b in x) / len(x) ** 2
+    own = sum(kernel(y[i : i + 1], y[j : j + 1])[0, 0] for i in range(len(y)) for j in range(len(y)) if i != j)
+    return 2 * kernel(x, y).mean() - within - own / (len(y) * (len(y) - 1))
+
+
 def unbiased(x, y, kernel):
     within = [(kernel(s, s).sum() - np.trace(kernel(s, s))) / (len(s) * (len(s) - 1)) for s in (x, y)]
     return 2 * kernel(x, y).mean() - sum(within)
@@ -127,8 +136,9 @@ def by_hand():
 def test_distances_by_hand():
     truth, predicted = by_hand()
     found = {name: v[0] for name, v in values(truth, predicted).items()}
-    # Between: 0 5, 3 sqrt(10), 3 4. Within the prediction: 3, 3, sqrt(18); within the truth: 5.
-    between, within = np.array([0.0, 5, 3, np.sqrt(10), 3, 4]), np.array([3.0, 3, np.sqrt(18)])
+    # Two of the three predicted cells are heard, (0, 1) and (3, 1). Between: 0 5, 3 4. Within the prediction, each cell with
+    # itself among the pairs: 0, 3, 3, 0; within the truth: 5.
+    between, within = np.array([0.0, 5, 3, 4]), np.array([0.0, 3, 3, 0])
     assert found["energy@all#pca"] == pytest.approx(2 * between.mean() - within.mean() - 5, abs=1e-6)
     assert found["energy.squared@all#pca"] == pytest.approx(2 * (between**2).mean() - (within**2).mean() - 25, abs=1e-6)
     kernel = lambda d: np.exp(-(d**2) / 50)  # noqa: E731
@@ -180,9 +190,9 @@ def test_statistics_of_many_cells_are_loops_over_them(screen):
     sigma = truth.cells.bandwidth
     for i, (a, b) in enumerate(zip(again, true, strict=True)):
         x, y = (truth.cells.embed(c).astype(np.float64) for c in (a, b))
-        assert found["energy@all#pca"][i] == pytest.approx(unbiased(x, y, cdist), abs=1e-5)
-        assert found["energy.squared@all#pca"][i] == pytest.approx(unbiased(x, y, lambda s, t: cdist(s, t) ** 2), abs=1e-4)
-        k = -unbiased(x, y, lambda s, t: np.exp(-(cdist(s, t) ** 2) / (2 * sigma**2)))
+        assert found["energy@all#pca"][i] == pytest.approx(forecast(x, y, cdist), abs=1e-5)
+        assert found["energy.squared@all#pca"][i] == pytest.approx(forecast(x, y, lambda s, t: cdist(s, t) ** 2), abs=1e-4)
+        k = -forecast(x, y, lambda s, t: np.exp(-(cdist(s, t) ** 2) / (2 * sigma**2)))
         assert found["mmd@all#pca"][i] == pytest.approx(k, abs=1e-6)
         assert 0 < found["sinkhorn@all#pca"][i] < sigma
         top = truth.de_order[i]
@@ -282,10 +292,35 @@ def test_null_data_are_at_zero_on_average():
     true = [draw(rng, 12, 30) for _ in range(n)]
     truth = truth_of(true, draw(rng, 50, 30), bandwidth=4.0)
     again = [draw(rng, 17, 30) for _ in range(n)]
-    found = values(truth, again, UNBIASED)
+    from pbench.bench.kernels.pairwise import energy_distance, mmd
+
+    embedded = [truth.cells.embed(x) for x in again]
+    pairs = [(x, truth.cells.embedded(i)) for i, x in enumerate(embedded)]
+    found = {f"energy {power}": np.array([energy_distance(x, y, power=power) for x, y in pairs]) for power in (1, 2)}
+    found["mmd"] = np.array([mmd(x, y, 4.0) for x, y in pairs])
     found["classifier"] = np.array([cross_fitted_auroc(x, y) for x, y in zip(again, true, strict=True)]) - 0.5
     for name, v in found.items():
         assert abs(v.mean()) < 3.5 * v.std() / np.sqrt(n), name
+    # The metrics take predicted cells as a forecast: a second sample lies above zero by its mean distance over its number.
+    scored = values(truth, again, ("energy@all#pca",))["energy@all#pca"]
+    kept = [x[spread(x, 12)] for x in embedded]
+    above = np.array([cdist(x, x).sum() / (12 * 11) / 12 for x in kept])
+    direct = np.array([energy_distance(x, y) for x, (_, y) in zip(kept, pairs, strict=True)])
+    np.testing.assert_allclose(scored, direct + above, atol=1e-4)
+
+
+@pytest.mark.parametrize("far", [3.0, 30.0, 1000.0])
+def test_cells_that_are_chosen_to_please_an_unbiased_statistic_lose(screen, far):
+    """Two opposite cells far away make the unbiased mean distance as large as one likes, and many do it for squared norms."""
+    truth, _, control, again = screen
+    honest = values(truth, again)
+    centre = control.mean(axis=0) if hasattr(control, "mean") else truth.controls.mean[0]
+    axis = truth.cells.pca_components[0]
+    for n in (2, 40):
+        signs = np.where(np.arange(n) % 2, 1.0, -1.0)[:, None]
+        game = values(truth, [(centre + far * signs * axis).astype(np.float32)] * len(again))
+        for name in UNBIASED:
+            assert game[name].mean() > honest[name].mean(), (name, n)
 
 
 def worse_or_equal(name, game, honest, slack):

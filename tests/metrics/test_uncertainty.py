@@ -116,9 +116,8 @@ def test_gaussian_scores_are_those_of_a_loop(seed, n_cells, n_genes):
     )
 
 
-def naive_fair_crps(y, x):
-    m = len(x)
-    spread = sum(abs(a - b) for a in x for b in x) / (2 * m * (m - 1))
+def naive_crps(y, x):
+    spread = sum(abs(a - b) for a in x for b in x) / (2 * len(x) ** 2)
     return np.mean([abs(a - b) for a in x for b in y]) - spread
 
 
@@ -131,7 +130,7 @@ def test_sample_scores_are_those_of_a_double_loop(seed, n, m, negative, dense):
         sides = [abs(s) for s in sides]
     sides[0][:, 0] = sides[1][:, 0] = 0
     given_as = [s if dense else sparse.csr_matrix(s) for s in sides]
-    expected = [naive_fair_crps(sides[0][:, g], sides[1][:, g]) for g in range(5)]
+    expected = [naive_crps(sides[0][:, g], sides[1][:, g]) for g in range(5)]
     found = sample_scores(*given_as)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose(sample_scores(given_as[0], sides[1]), expected, atol=1e-12)
@@ -140,16 +139,23 @@ def test_sample_scores_are_those_of_a_double_loop(seed, n, m, negative, dense):
 
 def test_cells_that_are_not_numbers_give_no_score():
     found = sample_scores(np.ones((3, 2)), np.array([[1.0, np.nan], [2.0, 3.0]]))
-    assert found[0] == pytest.approx(0) and np.isnan(found[1])
+    assert found[0] == pytest.approx(0.25) and np.isnan(found[1])
 
 
-def test_more_cells_of_the_same_model_are_not_better():
-    """The fair score of two cells and of fifty agrees on average; the plain one falls with their number."""
+def test_two_cells_that_are_chosen_well_do_not_score_zero():
+    """The fair estimator, which divides by m (m - 1), gives 0 to two cells on either side of all values."""
+    y = np.random.default_rng(0).uniform(5, 6, size=(40, 3))
+    chosen = np.array([[0.0] * 3, [20.0] * 3])
+    assert sample_scores(y, chosen).min() > 4
+    assert sample_scores(y, y[:20]).max() < 0.5
+
+
+def test_no_forecast_of_the_same_law_beats_a_large_sample():
     rng = np.random.default_rng(0)
     y = rng.normal(size=(40, 400))
-    few_cells, many = (sample_scores(y, rng.normal(size=(m, 400))) for m in (2, 50))
-    assert abs(few_cells.mean() - many.mean()) < 4 * few_cells.std() / 20
-    assert (0.5 / 2) * 2 / math.sqrt(math.pi) > 8 * few_cells.std() / 20  # what the plain score would differ by
+    small, large = (sample_scores(y, rng.normal(size=(m, 400))).mean() for m in (2, 50))
+    # By the mean distance of two normal values over twice the number of cells.
+    assert small - large == pytest.approx((1 / 2 - 1 / 50) / math.sqrt(math.pi), rel=0.1)
 
 
 def test_properscoring_agrees():
@@ -218,8 +224,8 @@ def test_three_cells_of_three_genes_by_hand(make_truth):
     assert CATALOGUE["crps@all"](comparison).value[0] == pytest.approx(expected)
     # Within every central interval lie eight of nine but for the first gene's 3 and the third's 0: seven.
     assert CATALOGUE["coverage_error@all"](comparison).value[0] == pytest.approx(np.mean([abs(7 / 9 - p) for p in LEVELS]))
-    # Mean distances less half of the mean distance between the two predicted cells: (1 + 1 + 2) / 3 - 1, 0, 1 - 1.
-    assert CATALOGUE["crps.sample@all"](comparison).value[0] == pytest.approx(1 / 9)
+    # Mean distances less half of the mean over all pairs of predicted cells: 4 / 3 - 1 / 2, 0, 1 - 1 / 2.
+    assert CATALOGUE["crps.sample@all"](comparison).value[0] == pytest.approx(4 / 9)
 
 
 def test_cells_are_scored_as_a_loop_does(screen):
@@ -236,7 +242,7 @@ def test_cells_are_scored_as_a_loop_does(screen):
             errors.append(abs(np.mean((cells >= low) & (cells <= high)) - level))
         assert values["coverage_error@all"].value[i] == pytest.approx(np.mean(errors))
         guess = comparison.cells[i].toarray().astype(np.float64)
-        fair = [naive_fair_crps(cells[:, g], guess[:, g]) for g in range(cells.shape[1])]
+        fair = [naive_crps(cells[:, g], guess[:, g]) for g in range(cells.shape[1])]
         assert values["crps.sample@all"].value[i] == pytest.approx(np.mean(fair))
 
 

@@ -37,8 +37,8 @@ def test_a_prediction_does_not_choose_the_bandwidth(scene):
         return np.exp(-np.sum((a[:, None].astype(float) - b[None]) ** 2, axis=2) / (2 * bandwidth**2))
 
     def discrepancy(x, y, bandwidth):
-        within = [(kernel(a, a, bandwidth).sum() - len(a)) / (len(a) * (len(a) - 1)) for a in (x, y)]
-        return sum(within) - 2 * kernel(x, y, bandwidth).mean()
+        own = (kernel(y, y, bandwidth).sum() - len(y)) / (len(y) * (len(y) - 1))
+        return kernel(x, x, bandwidth).mean() + own - 2 * kernel(x, y, bandwidth).mean()
 
     for i, value in enumerate(found):
         x, y = cells.embed(wide[i].astype(np.float32)), cells.embedded(i)

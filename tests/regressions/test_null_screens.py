@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pbench.bench.contracts import registry
+from pbench.bench.contracts.metric import Comparison
 from pbench.bench.engine.answer import ask
+from pbench.bench.engine.inference import gain
 from pbench.bench.engine.score import evaluate
 from pbench.bench.kernels.energy_test import energy_test
 from pbench.metrics import CATALOGUE
@@ -97,3 +99,41 @@ def test_a_p_value_of_a_permutation_test_is_never_zero():
     _, p = energy_test(points, codes, 3, 1, 99, seed=0)
     assert p[0] == 1 / 100 and 1 / 100 <= p[2] <= 1
     assert np.isnan(p[1])
+
+
+def test_a_duplicate_does_not_choose_the_genes_that_it_is_judged_on(assemble, build):
+    """Genes ranked by all cells made half of them predict the other half of pure noise, on 97 % of conditions."""
+    rng = np.random.default_rng(3)
+    labels = ["control"] * 300 + [f"G{i:02d}" for i in range(80) for _ in range(60)]
+    X = rng.poisson(rng.gamma(2, 2, 90) * rng.lognormal(0, 0.3, (len(labels), 1))).astype(np.float32)
+    s = assemble(build(X, labels, [None] * len(labels), [f"G{i:02d}" for i in range(90)]), "unseen-single")
+    half = s.truth.against("half")
+    duplicate, trivial = s.truth.halves[0].mean.astype(np.float64), half.references["pert"]
+    wins = {}
+    for name in ("mse@de20", "pearson_delta@de20~ctrl", "sign_agreement@de20~ctrl"):
+        metric = CATALOGUE[name]
+        a, b = (
+            gain(metric(Comparison(half, m)).value, direction=metric.direction, perfect=metric.perfect)
+            for m in (duplicate, trivial)
+        )
+        wins[name] = np.mean((1 + np.sign(a - b)) / 2)
+    assert all(share < 0.6 for share in wins.values()), wins
+    defect = replace(half, de_order=s.truth.de_order)
+    metric = CATALOGUE["pearson_delta@de20~ctrl"]
+    assert metric(Comparison(defect, duplicate)).value.mean() > 0.3 + metric(Comparison(half, duplicate)).value.mean()
+
+
+def test_cells_of_control_are_as_near_to_null_cells_as_cells_are(assemble, build):
+    """Components fitted on the very cells that no-change returns made a duplicate win on four of five null conditions."""
+    wins = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        labels = ["control"] * 300 + [f"G{i:02d}" for i in range(40) for _ in range(60)]
+        X = rng.poisson(rng.gamma(2, 2, 120) * rng.lognormal(0, 0.3, (len(labels), 1))).astype(np.float32)
+        s = assemble(build(X, labels, [None] * len(labels), [f"G{i:02d}" for i in range(120)]), "unseen-single")
+        half, energy = s.truth.against("half"), CATALOGUE["energy@all#pca"]
+        duplicate = {i: s.truth.load_cells(c, 0) for i, c in enumerate(half.conditions)}
+        control = dict.fromkeys(duplicate, half.cells.load_controls(0))
+        a, b = (energy(Comparison(half, half.profiles.mean.astype(float), None, cells)).value for cells in (duplicate, control))
+        wins.append(np.mean((1 + np.sign(b - a)) / 2))
+    assert 0.3 < np.mean(wins) < 0.7, wins
