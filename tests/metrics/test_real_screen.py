@@ -70,3 +70,9 @@ def test_a_perfect_prediction_is_perfect_and_defined_everywhere(norman):
         ):
             continue
         np.testing.assert_allclose(metric(comparison).value, metric.perfect, atol=1e-12, err_msg=name)
+
+
+def test_the_excess_of_the_truth_is_one_on_average(norman):
+    truth, _ = norman
+    excess = CATALOGUE["pearson_excess@all~ctrl"](Comparison(truth, truth.profiles.mean.astype(np.float64))).value
+    assert excess.mean() == pytest.approx(1, abs=1e-9) and excess.std() > 0.05
