@@ -125,7 +125,7 @@ ROWS = (
         "ours.energy_test",
         (
             Peer("pertpy_energy_test", PERTPY, 10, 1, "test", elsewhere=True, work=10 * 100 / (236 * 1000), note=SHARE),
-            Peer("pertpy_energy_test", PERTPY, None, 1, "test", work=10 * 100 / (236 * 1000), note=SHARE),
+            Peer("pertpy_energy_test", PERTPY, None, 1, "test", work=10 * 100 / (236 * 1000), beyond=20_000, note=SHARE),
         ),
     ),
     Row(
