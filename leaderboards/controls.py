@@ -30,15 +30,8 @@ from typing import Any
 import numpy as np
 
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.calibration import (
-    CalibratedScore,
-    Calibration,
-    Ceiling,
-    Pair,
-    calibrated_scores,
-    calibrations,
-    reliability_ceiling,
-)
+from ..bench.engine.calibration import Calibration, Pair, calibrations
+from ..bench.engine.scale import CalibratedScore, Ceiling, calibrated_scores, reliability_ceiling
 from .aligned import Aligned
 
 Array = np.ndarray[Any, Any]

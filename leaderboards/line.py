@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..bench.engine.calibration import CalibratedScore
+from ..bench.engine.scale import CalibratedScore
 from .cells import Cell
 from .gaming import GROUP
 

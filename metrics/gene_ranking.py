@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .delta import average_ranks
-
 Array = np.ndarray[Any, Any]
 
 
@@ -36,20 +34,15 @@ def average_precision(positive: Array, values: Array) -> float:
     The step-wise area of ``sklearn.metrics.average_precision_score``: tied genes enter together, and nothing is
     interpolated. NaN without a positive gene.
     """
-    order = np.argsort(-values)
-    ordered = values[order]
-    last_of_ties = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    found = np.cumsum(positive[order])[last_of_ties].astype(np.float64)
-    if not len(found) or found[-1] == 0:
-        return float("nan")
-    return float(np.sum(np.diff(found, prepend=0.0) * found / (last_of_ties + 1)) / found[-1])
+    from ..bench.kernels import detection
+
+    if positive.all():
+        return 1.0 if len(positive) else float("nan")
+    return detection.average_precision(values, positive)
 
 
 def area_under_roc(positive: Array, values: Array) -> float:
     """Probability that a positive gene has a larger value than a negative one, ties counting one half; NaN without both."""
-    n = int(positive.sum())
-    m = len(positive) - n
-    if n == 0 or m == 0:
-        return float("nan")
-    ranks = average_ranks(values[None])[0]
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    from ..bench.kernels import detection
+
+    return detection.roc_area(values, positive)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..bench.contracts.metric import Comparison, MetricInfo, Values
 from .doubles import doubles, kept, null, predicted, predicted_scores, reasons, true_scores, why_none
+from .gene_ranking import top_share
 
 Array = np.ndarray[Any, Any]
 
@@ -198,15 +199,8 @@ def precision(comparison: Comparison, *, interaction: str, k: int) -> Values:
         defined = ~np.isnan(true + guess)
         if defined.sum() > k:
             actual, ranked = (np.round(sign * side[defined], 9) for side in (true, guess))
-            shares.append(float(_share_of_top(ranked, k)[actual >= np.sort(actual)[-k]].sum() / k))
+            shares.append(float(top_share(ranked, k)[actual >= np.sort(actual)[-k]].sum() / k))
     return _one(float(np.mean(shares)) if shares else np.nan, "too_few_conditions")
-
-
-def _share_of_top(scores: Array, k: int) -> Array:
-    """Probability of each item to be among the k highest where ties are broken at random."""
-    last = np.sort(scores)[-k]
-    above, tied = scores > last, scores == last
-    return above + tied * (k - above.sum()) / tied.sum()
 
 
 _AHLMANN = "Ahlmann-Eltze, Huber & Anders, Nature Methods 2025, additive residual with an empirical null"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,16 @@ from ..contracts import registry
 from ..contracts.errors import UsageError
 from ..engine.plan import Request, parse_requests
 from ..engine.run import Matrix, Summary, run_matrix
-from .options import chosen_among, dataset_requests, file_options, json_option, load_plugins, plugin_option, results_option
+from .options import (
+    chosen_among,
+    dataset_requests,
+    file_options,
+    jobs_option,
+    json_option,
+    load_plugins,
+    plugin_option,
+    results_option,
+)
 from .progress import make_reporter
 from .rendering import render_boards
 
@@ -47,14 +55,7 @@ LEGACY_CONTROL = "oracle-sampler"
 @click.option(
     "--preset", default="standard", show_default=True, help="Parameters of models that have presets: quick, standard, paper."
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1),
-    default=lambda: min(4, os.cpu_count() or 1),
-    show_default="cores, at most 4",
-    help="Jobs at a time.",
-)
+@jobs_option
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds after which a job is stopped.")
 @click.option("--memory", "memory_mb", type=click.FloatRange(0, min_open=True), help="Megabytes that a job may allocate.")
 @click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import click
 
+from ...leaderboards.controls import TRAINED
 from ...leaderboards.markdown import escape
 from ..contracts import registry
 from ..contracts.errors import UsageError
@@ -22,13 +22,11 @@ from ..engine.submission import Submission, SubmissionRequest, check_label, subm
 from ..engine.submission_files import check_readable
 from ..engine.submission_layouts import CONVENTIONS, SCALES, Reading
 from ..engine.submission_notes import rows_shown
-from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option, results_option
+from .options import dataset_requests, file_options, jobs_option, json_option, load_plugins, plugin_option, results_option
 from .progress import make_reporter
 from .rendering import render_boards
 from .run import closing, controls_of, parse_metrics, split_requests
 
-#: Controls that are made from training conditions, which nobody knows without a split.
-TRAINED = ("interpolated-duplicate", "train-mean")
 #: Options that say how to read the predictions, by the field of `Reading`.
 PREDICTION_OPTIONS = {
     "scale": f"Scale of the predictions: {', '.join(SCALES)} (delta: means of changes against control).",
@@ -97,14 +95,7 @@ class Named(Request):
     show_default=True,
     help="Compute what is missing, or all anew; the latter also lets predictions take the name of others.",
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1),
-    default=lambda: min(4, os.cpu_count() or 1),
-    show_default="cores, at most 4",
-    help="Jobs at a time.",
-)
+@jobs_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @file_options
 @plugin_option

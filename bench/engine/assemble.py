@@ -105,14 +105,16 @@ class Assembly:
         number = np.full(len(self.screen.conditions), -1)
         number[[self._position[c] for c in wanted]] = np.arange(len(wanted))
         code = number[self.screen.codes]
-        keep = code >= 0
-        if self.by_cell:
-            keep &= ~np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells))
-        rows = self._by_barcode(keep)
+        rows = self._by_barcode((code >= 0) & ~self._test_barcodes)
         return Cells(self.screen.cells(rows), code[rows], wanted, self.screen.scale)
 
     def _control_cells(self, context: str | None) -> sparse.csr_matrix:
         return self.screen.condition_cells(Condition(context=context))
+
+    @cached_property
+    def _test_barcodes(self) -> Array:
+        """(N,) bool: cells that a split by cells names as test; none for other splits."""
+        return np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells, dtype=str))
 
     @cached_property
     def _held_out(self) -> Array:
@@ -120,7 +122,7 @@ class Assembly:
         test = np.zeros(len(self.screen.conditions), dtype=bool)
         test[[self._position[c] for c in self._role("test")]] = True
         held_out = test[self.screen.codes]
-        return held_out & np.isin(self.screen.barcodes, np.asarray(self.manifest.test_cells)) if self.by_cell else held_out
+        return held_out & self._test_barcodes if self.by_cell else held_out
 
     def _test_cells(self, condition: Condition, half: int | None = None) -> sparse.csr_matrix:
         keep = (self.screen.codes == self._position[condition]) & self._held_out

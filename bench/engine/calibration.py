@@ -11,21 +11,7 @@ import numpy as np
 
 from .dependence import Clusters, chosen, sample
 from .inference import bootstrap_intervals, defined, gain
-from .scale import CalibratedScore, Ceiling, calibrated_score, calibrated_scores, reliability_ceiling
 from .strata import Contexts, context_mean
-
-__all__ = [
-    "CalibratedScore",
-    "Calibration",
-    "Ceiling",
-    "Pair",
-    "calibrate",
-    "calibrated_score",
-    "calibrated_scores",
-    "calibrations",
-    "reliability_ceiling",
-    "wilson",
-]
 
 Array = np.ndarray[Any, Any]
 

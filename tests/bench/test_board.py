@@ -14,8 +14,9 @@ from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.metric import MetricInfo
 from pbench.bench.contracts.split import SplitManifest
 from pbench.bench.engine.audit import Finding, audit, to_dict
-from pbench.bench.engine.calibration import calibrate, calibrated_score, reliability_ceiling
+from pbench.bench.engine.calibration import calibrate
 from pbench.bench.engine.inference import paired_test
+from pbench.bench.engine.scale import calibrated_score, reliability_ceiling
 from pbench.leaderboards.board import boards
 from pbench.leaderboards.controls import negative_controls
 from pbench.leaderboards.figure import critical_difference, file_name

@@ -12,14 +12,12 @@ from pbench.bench.contracts.errors import UsageError
 from pbench.bench.engine.calibration import (
     Pair,
     calibrate,
-    calibrated_score,
-    calibrated_scores,
     calibrations,
-    reliability_ceiling,
     wilson,
 )
 from pbench.bench.engine.dependence import design_effect
 from pbench.bench.engine.inference import bootstrap_interval
+from pbench.bench.engine.scale import calibrated_score, calibrated_scores, reliability_ceiling
 
 FEW = settings(max_examples=25, deadline=None)
 UP, DOWN, TARGET = ({"direction": d, "perfect": p} for d, p in (("up", 1.0), ("down", 0.0), ("target", 1.0)))

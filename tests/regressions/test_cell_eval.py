@@ -11,7 +11,7 @@ from pbench.bench.contracts.metric import MetricInfo
 from pbench.bench.contracts.model import Capabilities, Model
 from pbench.bench.contracts.prediction import Prediction
 from pbench.bench.engine.answer import ask
-from pbench.bench.engine.calibration import calibrated_score
+from pbench.bench.engine.scale import calibrated_score
 from pbench.bench.engine.score import evaluate
 from pbench.metrics import CATALOGUE
 from pbench.models.train_mean import TrainMean
