@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (the BLAS that compiled code calls is loaded before its threads are counted)
-from numba import njit
 from threadpoolctl import ThreadpoolController
+
+from .compiled import compiled
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -117,12 +118,12 @@ class Points:
         return pair_sums(self.x, self.norms, start, stop, np.asarray(edges, dtype=np.int64), DISTANCE, _F(0.0), False)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _as_float(bits):
     return np.int32(bits).view(np.float32)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _power_of_two(t):
     """2^t of a float32 t <= 0, to 2e-7: the whole part by its bits times a polynomial, which unlike ``exp`` runs in vectors."""
     t = max(t, _F(-126.0))
@@ -132,7 +133,7 @@ def _power_of_two(t):
     return p * _as_float((n + np.int32(127)) << np.int32(23))
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _squared(x, i, j):
     total = 0.0
     for k in range(x.shape[1]):
@@ -141,7 +142,7 @@ def _squared(x, i, j):
     return total
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def sum_of_distances(line, norm, norms, x, i, j):
     """Sum of the distances of point i to the points j, j + 1, ..., from inner products `line` and squared norms."""
     total, close, limit = 0.0, np.int32(0), _CLOSE * norm
@@ -158,7 +159,7 @@ def sum_of_distances(line, norm, norms, x, i, j):
     return exact
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _sum_of_kernels(line, norm, norms, x, i, j, rate):
     """As `sum_of_distances` of 2^(-rate * distance^2); at most `BLOCK` terms up to one, so float32 keeps seven digits of it."""
     total, close, limit = _F(0.0), np.int32(0), _CLOSE * norm
@@ -177,14 +178,14 @@ def _sum_of_kernels(line, norm, norms, x, i, j, rate):
     return exact
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sum(kernel, line, norm, norms, x, i, j, rate):
     if kernel == DISTANCE:
         return sum_of_distances(line, norm, norms, x, i, j)
     return _sum_of_kernels(line, norm, norms, x, i, j, rate)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pair_sums(x, norms, start, stop, edges, kernel, rate, upper):
     """Sums of a function of the distance of each point to segments of other points.
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .distance_sums import in_threads
 
 Array = np.ndarray[Any, Any]
@@ -125,7 +125,7 @@ def _prepared(rows: Array, name: str) -> Array:
     return rows / length[:, None]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _from_products(out, norms_a, norms_b):
     """Turns products into squared distances; returns how many are so small that they have lost digits."""
     close = 0
@@ -137,7 +137,7 @@ def _from_products(out, norms_a, norms_b):
     return close
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
+@compiled(fastmath=_FASTMATH)
 def _anew(a, b, norms_a, norms_b, out):
     for i in range(out.shape[0]):
         x = a[i]
@@ -149,7 +149,7 @@ def _anew(a, b, norms_a, norms_b, out):
                 out[i, j] = total
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
+@compiled(fastmath=_FASTMATH)
 def _absolute(a, b, out):
     n, m, k = a.shape[0], b.shape[0], a.shape[1]
     out[:] = 0.0
@@ -179,7 +179,7 @@ def _absolute(a, b, out):
                         out[i + 3, j] += s3
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
+@compiled(fastmath=_FASTMATH)
 def _squared(a, b, out):
     n, m, k = a.shape[0], b.shape[0], a.shape[1]
     out[:] = 0.0

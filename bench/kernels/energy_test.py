@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .distance_sums import BLOCK, Points, in_threads, sum_of_distances
 
 Array = np.ndarray[Any, Any]
@@ -118,7 +118,7 @@ def _energy(sums: Array, k: int, n: int, total: float) -> Array:
     return 2 * between / (k * rest) - within / (k * (k - 1)) - other / (rest * (rest - 1))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _relabelled(x, norms, rows, sums, draws):
     """For each row of uniform `draws` (B, k), a random set of k of the `rows`: distances within it, and its row sums.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy import sparse
+
+from .compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +34,7 @@ def extremes(X: Any) -> tuple[Array, Array]:
     return _extremes(X.indices, X.data, *X.shape)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _extremes(indices, data, n_cells, n_genes):
     low, high = np.zeros(n_genes, dtype=data.dtype), np.zeros(n_genes, dtype=data.dtype)
     stored = np.zeros(n_genes, dtype=np.int64)

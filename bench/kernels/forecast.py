@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from .compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +41,7 @@ def gaussian_scores(cells: Any, mean: Array, sd: Array, bounds: Array) -> tuple[
     return total / n_cells, np.cumsum(inside, axis=0) / n_cells
 
 
-@njit(cache=True)
+@compiled
 def _crps_and_place(y: Any, mu: Any, sd: Any, bounds: Array) -> tuple[float, int]:
     """CRPS of one value, and the first interval that holds it (k where none does)."""
     off = abs(y - mu)
@@ -58,7 +59,7 @@ def _crps_and_place(y: Any, mu: Any, sd: Any, bounds: Array) -> tuple[float, int
     return score, place
 
 
-@njit(cache=True)
+@compiled
 def _stored_scores(data: Array, genes: Array, mean: Array, sd: Array, bounds: Array) -> tuple[Array, Array, Array]:
     n_genes = len(mean)
     total, inside, stored = np.zeros(n_genes), np.zeros((len(bounds), n_genes), np.int64), np.zeros(n_genes, np.int64)
@@ -72,7 +73,7 @@ def _stored_scores(data: Array, genes: Array, mean: Array, sd: Array, bounds: Ar
     return total, inside, stored
 
 
-@njit(cache=True)
+@compiled
 def _zero_scores(zeros: Array, mean: Array, sd: Array, bounds: Array, total: Array, inside: Array) -> None:
     for g in range(len(mean)):
         score, place = _crps_and_place(0.0, mean[g], sd[g], bounds)
@@ -106,7 +107,7 @@ def _by_gene(cells: Any) -> tuple[Array, Array, bool]:
     return columns.data, columns.indptr.astype(np.int64), False
 
 
-@njit(cache=True)
+@compiled
 def _sweep(seen, seen_ptr, seen_sorted, guessed, guessed_ptr, guessed_sorted, n, m):
     n_genes = len(seen_ptr) - 1
     out = np.empty(n_genes)

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 
+from .compiled import compiled
 from .threads import default_threads
 
 Array = np.ndarray[Any, Any]
@@ -91,7 +91,7 @@ def _values(values: Any) -> Array:
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_sparse(indptr, indices, data, order, groups, bounds, total, squares):
     # The two sums of a gene side by side, so that one cache line serves both.
     sums = np.empty((total.shape[1], 2))
@@ -109,7 +109,7 @@ def _add_sparse(indptr, indices, data, order, groups, bounds, total, squares):
         squares[group] = sums[:, 1]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_dense(X, order, groups, bounds, total, squares):
     for k in range(len(groups)):
         sums, sums_of_squares = total[groups[k]], squares[groups[k]]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from .compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -169,7 +170,7 @@ def robust_fit(a: Array, b: Array, ab: Array, pairs: int = PAIRS) -> tuple[float
     return float(c[0]), float(c[1])
 
 
-@njit(cache=True)
+@compiled
 def _solutions(a: Array, b: Array, ab: Array, lags: Array) -> tuple[Array, Array]:
     """Solutions of the 2 x 2 systems of genes i and i + lag, around the circle."""
     n = len(a)
@@ -187,7 +188,7 @@ def _solutions(a: Array, b: Array, ab: Array, lags: Array) -> tuple[Array, Array
     return first[:found], second[:found]
 
 
-@njit(cache=True)
+@compiled
 def _spatial_median(x: Array, y: Array, cx: float, cy: float) -> tuple[float, float]:
     """The point with the least sum of distances to (x, y), by Newton steps; a Weiszfeld step where one does not descend."""
     # Distances are softened below the precision that matters, for points that coincide with the median.
@@ -269,7 +270,7 @@ def _mean_distances(x: Array) -> Array:
     return out
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _products(a: Array, b: Array, ab: Array, fit: Array) -> tuple[float, float, float, float, float, Array]:
     """Sums over pairs of the products of two distances, and the row sums of the distances of points (a, b)."""
     n = len(a)

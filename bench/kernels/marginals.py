@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .distance_sums import in_threads
 
 Array = np.ndarray[Any, Any]
@@ -72,7 +72,7 @@ def _columns(cells: Any, dtype: Any) -> tuple[Array, Array]:
     return by_gene.indptr.astype(np.int64), by_gene.data
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _distances(x_starts, x_values, y_starts, y_values, n, m, start, stop):
     w1, ks = np.zeros(stop - start), np.zeros(stop - start)
     for g in range(start, stop):

@@ -11,8 +11,10 @@ import math
 import numpy as np
 from numba import njit
 
+from .compiled import compiled
 
-@njit(nogil=True, cache=True)
+
+@compiled
 def sort_entries(entries, scratch, histogram):
     """Sort uint64 entries by key; returns the sorted array, which is `entries` or `scratch`.
 
@@ -54,7 +56,7 @@ def sort_entries(entries, scratch, histogram):
     return source
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sort_by_bytes(entries, scratch, counts):
     n = len(entries)
     counts[:1024] = 0
@@ -89,7 +91,7 @@ def _move(source, target, counts, shift, mask):
         counts[digit] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def cubed(t):
     """t^3 - t."""
     # In floating point, since t^3 of two million cells does not fit in 64 bits.
@@ -97,7 +99,7 @@ def cubed(t):
     return t * (t * t - 1.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def two_sided_p(u2, ties, n, m, continuity):
     """p-value of twice U; NaN where all values are tied. Otherwise the factor with the tie term is at least 3."""
     total = np.float64(n + m)
@@ -109,7 +111,7 @@ def two_sided_p(u2, ties, n, m, continuity):
     return min(1.0, math.erfc(z / math.sqrt(2.0)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sweep(start, stop, entries, controls, sizes, continuity, first, auc, p):
     """Sort and test each gene of a range; the results go to the columns from `first` on."""
     n_groups = len(sizes)
@@ -185,7 +187,7 @@ def sweep(start, stop, entries, controls, sizes, continuity, first, auc, p):
                 p[group, first + gene] = two_sided_p(u2[group], ties[group] + own[control], n_a, n_b, continuity)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sorted_keys(start, stop, entries, first, ties):
     """Sorted keys of each gene one after the other; sums t^3 - t of blocks of equal values other than zero into `ties`."""
     total, longest = 0, 0
@@ -209,7 +211,7 @@ def sorted_keys(start, stop, entries, first, ties):
     return keys
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _lower_bound(keys, low, high, key):
     """First position in ``keys[low:high]``, ascending, that is not below `key`; steps double, since it is mostly near."""
     step = 1
@@ -226,7 +228,7 @@ def _lower_bound(keys, low, high, key):
     return low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def merge(start, stop, entries, first, n, m, keys, bounds, own, continuity, auc, p):
     """Sort each gene of a range of a group of n cells and test it against the sorted keys of m controls."""
     longest = 0

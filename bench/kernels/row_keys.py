@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
+from .compiled import compiled
+
 Array = np.ndarray[Any, Any]
 
 
@@ -58,7 +60,7 @@ def _hashed(bits, gene_key):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sparse_keys(indptr, indices, bits, gene_keys):
     keys = np.zeros(len(indptr) - 1, dtype=np.uint64)
     for i in range(len(keys)):
@@ -68,7 +70,7 @@ def _sparse_keys(indptr, indices, bits, gene_keys):
     return keys
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _dense_keys(bits, gene_keys):
     keys = np.zeros(len(bits), dtype=np.uint64)
     for i in range(len(keys)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .compiled import compiled
+
 _SIGN, _INFINITY, _ALL = np.uint32(0x80000000), np.uint32(0x7F800000), np.uint32(0xFFFFFFFF)
 
 
@@ -15,7 +17,7 @@ def _entry(bits, code):
     return (np.uint64(key) << np.uint64(32)) | np.uint64(code)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_rows(indptr, indices, codes, n_genes):
     """Stored values of each gene in rows with a group, and whether genes ascend strictly in every row."""
     counts = np.zeros(n_genes, dtype=np.int64)
@@ -30,7 +32,7 @@ def count_rows(indptr, indices, codes, n_genes):
     return counts, canonical
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scatter_rows(indptr, indices, bits, codes, first, last, cursor, entries):
     """Entries of the genes first to last - 1 of CSR rows whose genes ascend; returns the number of NaNs."""
     nans = 0
@@ -58,7 +60,7 @@ def scatter_rows(indptr, indices, bits, codes, first, last, cursor, entries):
     return nans
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_columns(indptr, indices, codes):
     """Stored values of each gene (CSC) in rows with a group, and whether rows ascend strictly in every gene."""
     counts = np.zeros(len(indptr) - 1, dtype=np.int64)
@@ -72,7 +74,7 @@ def count_columns(indptr, indices, codes):
     return counts, canonical
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def gather_columns(indptr, indices, bits, codes, first, last, cursor, entries):
     """Entries of the genes first to last - 1 of CSC; returns the number of NaNs."""
     nans = 0
@@ -89,7 +91,7 @@ def gather_columns(indptr, indices, bits, codes, first, last, cursor, entries):
     return nans
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_dense(bits, codes):
     """Values of each gene other than zero in rows with a group."""
     counts = np.zeros(bits.shape[1], dtype=np.int64)
@@ -100,7 +102,7 @@ def count_dense(bits, codes):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scatter_dense(bits, codes, first, last, cursor, entries):
     """Entries of the genes first to last - 1 of dense rows; returns the number of NaNs."""
     nans = 0
