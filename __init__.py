@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bench.contracts.condition import Condition
+    from .bench.contracts.errors import TrainingFailed
     from .bench.contracts.metric import Comparison, MetricInfo, Values
     from .bench.contracts.model import Capabilities, Model
     from .bench.contracts.prediction import Prediction
@@ -30,6 +31,7 @@ _HOMES = {
     "Screen": "screen",
     "SplitManifest": "split",
     "TrainingData": "training",
+    "TrainingFailed": "errors",
     "Values": "metric",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "Screen",
     "SplitManifest",
     "TrainingData",
+    "TrainingFailed",
     "Values",
     "__version__",
 ]

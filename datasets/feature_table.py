@@ -9,7 +9,8 @@ import numpy as np
 
 from ..bench.contracts.errors import DataError
 from ..bench.contracts.identity import file_sha256
-from ..bench.contracts.resource import FeatureTable
+from ..bench.contracts.resource import FeatureTable, GeneEdges
+from .gene_graph import annotation_edges, stored_edges
 
 Array = np.ndarray[Any, Any]
 
@@ -34,6 +35,7 @@ def read_feature_table(path: Path | str) -> FeatureTable:
           there is one) has the names, all others are numbers;
         - the same with just the columns ``gene`` and ``term`` (any text): a list of annotations, which becomes one
           0/1 column for each term, names and terms sorted;
+        - the same with the columns ``source``, ``target`` and perhaps one of weights: the edges of a gene graph, by name;
         - ``.npz`` with ``names`` (n,) of text and ``values`` (n, d);
         - ``.npz`` with a gene graph: ``genes`` (n,) of text, and ``source``, ``target``, ``weight`` (m,), edges as
           positions in `genes`. Rows of the adjacency matrix become the features. An edge counts in both directions
@@ -42,7 +44,8 @@ def read_feature_table(path: Path | str) -> FeatureTable:
     Returns
     -------
     FeatureTable
-        Finite float32 values; `source` is the file's name and the start of its sha256. Annotations and graphs with
+        Finite float32 values, with the edges of a graph, or of the similarity of annotations, where the file holds one or the
+        other; `source` is the file's name and the start of its sha256. Annotations and graphs with
         more than `MAX_DENSE` entries are replaced by their `N_COMPONENTS` leading left singular vectors times the
         singular values (seeded start; the largest entry of each column is positive), and `source` says so.
 
@@ -57,13 +60,14 @@ def read_feature_table(path: Path | str) -> FeatureTable:
         raise DataError(f"there is no feature table {path}; give a file that ends in {READABLE}.")
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv", ".parquet"):
-        names, values = _from_frame(_read_frame(path, suffix), path)
+        frame = _read_frame(path, suffix)
+        names, values, edges = _from_edge_list(frame, path) if _is_edge_list(frame) else _from_frame(frame, path)
     elif suffix == ".npz":
-        names, values = _from_arrays(_read_arrays(path), path)
+        names, values, edges = _from_arrays(_read_arrays(path), path)
     else:
         pickles = " Pickles are never read, since opening one runs code." if suffix in (".pkl", ".pickle", ".pt", ".npy") else ""
         raise DataError(f"{path}: the ending '{suffix}' is not one of {READABLE}; save the table as one of those.{pickles}")
-    return _checked(names, values, path)
+    return _checked(names, values, edges, path)
 
 
 def default_path(name: str, folder: Path | str) -> Path | None:
@@ -99,7 +103,26 @@ def _read_frame(path: Path, suffix: str) -> Any:
     return frame
 
 
-def _from_frame(frame: Any, path: Path) -> tuple[Array, Any]:
+def _is_edge_list(frame: Any) -> bool:
+    return {"source", "target"} <= {str(c).strip().lower() for c in frame.columns} and frame.shape[1] in (2, 3)
+
+
+def _from_edge_list(frame: Any, path: Path) -> tuple[Array, Any, GeneEdges | None]:
+    """Columns source, target and a third of weights (``importance`` in the files of GEARS); 1 where there is none."""
+    import pandas as pd
+
+    frame = frame.rename(columns=lambda c: str(c).strip().lower())
+    ends = [frame[c].fillna("").astype(str).to_numpy() for c in ("source", "target")]
+    other = [c for c in frame.columns if c not in ("source", "target")]
+    weight = pd.to_numeric(frame[other[0]], errors="coerce").to_numpy(dtype=np.float64) if other else np.ones(len(frame))
+    if not len(frame) or any((e == "").any() for e in ends):
+        raise DataError(f"{path} has no edges or one without a source or a target; give both as names of genes.")
+    names, position = np.unique(np.concatenate(ends), return_inverse=True)
+    arrays = {"genes": names, "source": position[: len(frame)], "target": position[len(frame) :], "weight": weight}
+    return names, _adjacency(arrays, path), stored_edges(arrays)
+
+
+def _from_frame(frame: Any, path: Path) -> tuple[Array, Any, GeneEdges | None]:
     import pandas as pd
 
     if frame.shape[1] < 2 or not len(frame):
@@ -116,10 +139,10 @@ def _from_frame(frame: Any, path: Path) -> tuple[Array, Any]:
                 f"{path}: column '{column}' has '{frame.iat[row, i]}' for '{names[row]}', which is not a number; "
                 f"correct it or drop the row.{hint}"
             )
-    return names, frame.iloc[:, 1:].to_numpy(dtype=np.float64)
+    return names, frame.iloc[:, 1:].to_numpy(dtype=np.float64), None
 
 
-def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, Any]:
+def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, Any, GeneEdges | None]:
     from scipy.sparse import csr_matrix
 
     for i, (gene, term) in enumerate(zip(genes, terms, strict=True), start=1):
@@ -129,7 +152,7 @@ def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, Any]:
     columns, column = np.unique(terms, return_inverse=True)
     matrix = csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(names), len(columns)))
     matrix.data[:] = 1  # an annotation that is listed twice counts once
-    return names, matrix
+    return names, matrix, annotation_edges(matrix)
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:
@@ -147,9 +170,9 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         raise DataError(f"{path} is no .npz file ({error}); write one with np.savez(path, names=…, values=…).") from error
 
 
-def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Any]:
+def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Any, GeneEdges | None]:
     if {"genes", "source", "target", "weight"} <= arrays.keys():
-        return arrays["genes"], _adjacency(arrays, path)
+        return arrays["genes"], _adjacency(arrays, path), stored_edges(arrays)
     if not {"names", "values"} <= arrays.keys():
         held = ", ".join(sorted(arrays)) or "none"
         raise DataError(f"{path} holds the arrays: {held}; it needs names and values, or genes, source, target and weight.")
@@ -158,7 +181,7 @@ def _from_arrays(arrays: dict[str, Array], path: Path) -> tuple[Array, Any]:
         raise DataError(
             f"{path}: names {names.shape} and values {values.shape} of type {values.dtype} do not fit; give n and (n, d) numbers."
         )
-    return names, values
+    return names, values, None
 
 
 def _adjacency(arrays: dict[str, Array], path: Path) -> Any:
@@ -191,7 +214,7 @@ def _reduced(matrix: Any) -> Array:
     return left * np.sign(peak) * size
 
 
-def _checked(names: Array, values: Any, path: Path) -> FeatureTable:
+def _checked(names: Array, values: Any, edges: GeneEdges | None, path: Path) -> FeatureTable:
     source = f"{path.name} sha256:{file_sha256(path)[:12]}"
     if not isinstance(values, np.ndarray):
         if values.shape[0] * values.shape[1] > MAX_DENSE:
@@ -215,4 +238,4 @@ def _checked(names: Array, values: Any, path: Path) -> FeatureTable:
     if bad := np.argwhere(~np.isfinite(table)).tolist():
         row, column = bad[0]
         raise DataError(f"{path}: value {column + 1} of '{names[row]}' is not finite in 32 bits; correct it or drop the row.")
-    return FeatureTable(tuple(str(n) for n in names), table, source)
+    return FeatureTable(tuple(str(n) for n in names), table, source, edges=edges)

@@ -38,6 +38,15 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "Mean change of the training perturbations whose targets have the nearest Gene Ontology features.",
     ),
     "forest-go": ("feature_regression:ForestGo", "Random forest from Gene Ontology features of the targets to the change."),
+    "mlp-pca": ("embedding_mlp:MlpPca", "Perceptron from gene loadings of the targets to the change."),
+    "mlp-go": ("embedding_mlp:MlpGo", "Perceptron from Gene Ontology features of the targets to the change."),
+    "linear-additive": ("linear_additive:LinearAdditive", "Adds a learned vector for each target to control cells."),
+    "latent-additive": (
+        "latent_additive:LatentAdditive",
+        "Adds codes of a control cell and of the targets up in a latent space, and decodes the sum.",
+    ),
+    "decoder-only": ("decoder_only:DecoderOnly", "Decodes the targets to expression and never looks at a control cell."),
+    "scgen": ("scgen:ScGen", "Moves codes of control cells by the arrow that the perturbation makes in latent space."),
     "gaming-tiny-noise": (
         "gaming:TinyNoise",
         "Adversary: the train mean with a little noise, so that no two answers are equal.",
@@ -126,4 +135,9 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "oracle-sampler": ("references:OracleSampler", "Reference: a bootstrap of the test cells themselves."),
     "shuffled": ("references:Shuffled", "Reference: the true profiles of the test conditions, attached to the wrong ones."),
+}
+
+#: suffix: (module:function that makes another model of a model, one sentence); ``cpa+anchor`` is a row of its own.
+VARIANTS: dict[str, tuple[str, str]] = {
+    "anchor": ("anchor:anchored", "Combinations are anchored on the training singles: the model supplies the interaction only."),
 }

@@ -12,10 +12,9 @@ from ..bench.contracts.condition import Condition
 from ..bench.contracts.model import Capabilities, Model
 from ..bench.contracts.prediction import Prediction
 from ..bench.contracts.training import Profiles, TrainingData
-from .gene_loadings import gene_loadings
 from .principal_components import principal_components
 from .shift import Shift, predict_shifts
-from .target_embedding import NOT_MEASURED, TargetEmbedding, no_vector, resource
+from .target_embedding import TargetEmbedding, on_loadings, on_ontology
 
 Array = np.ndarray[Any, Any]
 #: Principal components of the response that a forest is grown on; exact for up to 51 training perturbations.
@@ -85,8 +84,7 @@ class _OnLoadings(FeatureRegression):
     capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, packages=("scikit-learn",), imports=SLOW_IMPORTS)
 
     def _embed(self, data: TrainingData) -> TargetEmbedding:
-        loadings = gene_loadings(data, self.n_components, whiten=True)
-        return TargetEmbedding.reduced(loadings, data.perturbed.conditions, self.n_components, NOT_MEASURED)
+        return on_loadings(data, self.n_components)
 
 
 class _OnOntology(FeatureRegression):
@@ -102,7 +100,7 @@ class _OnOntology(FeatureRegression):
     )
 
     def _embed(self, data: TrainingData) -> TargetEmbedding:
-        return TargetEmbedding.reduced(resource(data, "go"), data.perturbed.conditions, self.n_components, no_vector("go"))
+        return on_ontology(data, self.n_components)
 
 
 class _Ridge(FeatureRegression):

@@ -12,6 +12,7 @@ from ..bench.contracts.condition import Condition
 from ..bench.contracts.errors import UsageError
 from ..bench.contracts.resource import FeatureTable
 from ..bench.contracts.training import TrainingData
+from .gene_loadings import gene_loadings
 from .principal_components import principal_components
 
 Array = np.ndarray[Any, Any]
@@ -76,6 +77,17 @@ class TargetEmbedding:
         for i, condition in enumerate(conditions):
             out[i] = (self.table.sum(condition.targets) - len(condition.targets) * self.origin) @ self.axes
         return out
+
+
+def on_loadings(data: TrainingData, n_components: int) -> TargetEmbedding:
+    """From the training data alone: whitened `gene_loadings` of the targets."""
+    loadings = gene_loadings(data, n_components, whiten=True)
+    return TargetEmbedding.reduced(loadings, data.perturbed.conditions, n_components, NOT_MEASURED)
+
+
+def on_ontology(data: TrainingData, n_components: int) -> TargetEmbedding:
+    """From the resource ``go``."""
+    return TargetEmbedding.reduced(resource(data, "go"), data.perturbed.conditions, n_components, no_vector("go"))
 
 
 def resource(data: TrainingData, name: str) -> FeatureTable:

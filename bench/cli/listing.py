@@ -57,6 +57,8 @@ def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_js
             [e["name"], _short(e["summary"]), e["origin"] + (f", group {e['group']}" if e["group"] else "")] for e in found[k]
         ]
         click.echo(tabulate(rows, ["name", "what it is", "origin"], disable_numparse=True) + "\n")
+        for suffix, (_, summary) in registry.REGISTRIES[k].variants().items():
+            click.echo(f"NAME+{suffix}: any of these. {summary}\n")
         for name, reason in broken.get(k, {}).items():
             click.echo(f"broken: {name}: {reason}")
     return 0

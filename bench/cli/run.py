@@ -11,6 +11,7 @@ import click
 
 from ..contracts import registry
 from ..contracts.errors import UsageError
+from ..contracts.model import ReferenceRow
 from ..engine.plan import Request, parse_requests
 from ..engine.run import Matrix, Summary, run_matrix
 from .options import (
@@ -37,7 +38,7 @@ LEGACY_CONTROL = "oracle-sampler"
     "--models",
     default="all",
     show_default=True,
-    help="Names, globs, 'all', with parameters: additive,'ridge*',knn-pca[n_neighbors=3].",
+    help="Names, globs, 'all', with parameters: additive,'ridge*',knn-pca[n_neighbors=3]; with +anchor: cpa+anchor.",
 )
 @click.option(
     "--dataset",
@@ -174,7 +175,23 @@ def _report(summary: Summary, results: Path) -> dict[str, Any]:
 
 def model_requests(text: str) -> list[Request]:
     """Registered models by name, glob, group or ``all``, with parameters."""
-    return parse_requests(text, chosen_among(registry.models, text), kind="model", groups=registry.models.groups())
+    found = parse_requests(
+        text,
+        chosen_among(registry.models, text),
+        kind="model",
+        groups=registry.models.groups(),
+        variants=registry.models.variants(),
+    )
+    # What is made of test cells is nobody's prediction to build on; "all+anchor" means the models.
+    kept = [r for r in found if not (registry.models.split(r.name)[1] and _is_reference(registry.models.split(r.name)[0]))]
+    if not kept:
+        raise UsageError(f"--models {text}: reference rows have no variants.")
+    return kept
+
+
+def _is_reference(name: str) -> bool:
+    model_class = registry.models.get(name)
+    return isinstance(model_class, type) and issubclass(model_class, ReferenceRow)
 
 
 def controls_of(metrics: Sequence[str]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class PbenchError(Exception):
@@ -35,6 +36,20 @@ class MissingDependency(PbenchError):
 
 class NotFitted(PbenchError):
     """``predict`` was called before ``fit``."""
+
+
+class TrainingFailed(PbenchError):
+    """Training cannot go on: a loss that is no number, memory that ran out.
+
+    Parameters
+    ----------
+    checkpoint
+        Weights of the last good epoch by name, which the engine keeps beside the results.
+    """
+
+    def __init__(self, message: str, checkpoint: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.checkpoint = checkpoint or {}
 
 
 class InvalidPrediction(PbenchError):

@@ -85,6 +85,9 @@ class Model:
 
     A subclass sets `capabilities`, stores its keyword-only parameters unchanged in ``__init__``, learns in `fit`
     (learned attributes end in an underscore) and answers in `predict`.
+
+    Where there are such things, ``encode(cells)`` returns latent means of `Cells` by name, each (n, d); ``targets()`` what
+    perturbations do to latents, and ``graph()`` how latents depend on each other.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
@@ -103,6 +106,10 @@ class Model:
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
         """Predict `conditions`; `controls` are the control profiles of their contexts."""
         raise TypeError(f"{type(self).__name__} defines no predict(conditions, controls)")
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What is worth knowing of the last `fit`, as JSON values for the run card: epochs, losses, speed."""
+        return {}
 
     def get_params(self) -> dict[str, Any]:
         """Constructor parameters and their values."""

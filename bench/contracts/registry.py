@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,16 @@ class Registry:
         ``model``, ``dataset``, ``split`` or ``metric``; also names the entry-point group ``pbench.<kind>s``.
     package
         Package that holds the built-in catalogue ``CATALOGUE``: name to ``("module:attribute", summary)`` or
-        ``("module:attribute", summary, group)``, imported on first use, or name to an object with a ``summary``.
+        ``("module:attribute", summary, group)``, imported on first use, or name to an object with a ``summary``. A package may
+        also hold ``VARIANTS``, suffix to ``("module:function", summary)``: the function makes another object of any entry,
+        which is asked for by the entry's name, a plus sign and the suffix.
     """
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self.package = package
         self.broken: dict[str, str] = {}
+        self._variants: dict[str, tuple[str, str]] | None = None
         self._entries: dict[str, Entry] | None = None
         self._objects: dict[str, Any] = {}
 
@@ -92,18 +95,34 @@ class Registry:
     def names(self) -> list[str]:
         return list(self.entries())
 
+    def variants(self) -> dict[str, tuple[str, str]]:
+        """Target and summary of each suffix."""
+        if self._variants is None:
+            found: dict[str, tuple[str, str]] = getattr(importlib.import_module(self.package), "VARIANTS", {})
+            self._variants = {suffix: (f"{self.package}.{target}", summary) for suffix, (target, summary) in found.items()}
+        return self._variants
+
+    def split(self, name: str) -> tuple[str, str]:
+        """The entry and the suffix that a name is made of; the suffix is empty for a name of an entry."""
+        base, plus, suffix = name.rpartition("+")
+        return (base, suffix) if plus and name not in self.entries() and suffix in self.variants() else (name, "")
+
     def groups(self) -> dict[str, str]:
         """Group of each entry that has one."""
         return {name: entry.group for name, entry in self.entries().items() if entry.group}
 
     def __contains__(self, name: str) -> bool:
-        return name in self.entries()
+        return self.split(name)[0] in self.entries()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries())
 
     def entry(self, name: str) -> Entry:
         entries = self.entries()
+        base, suffix = self.split(name)
+        if suffix:
+            entry = self.entry(base)
+            return replace(entry, name=name, summary=f"{entry.summary} {self.variants()[suffix][1]}")
         if name not in entries:
             broken = f" A plugin of that name is broken: {self.broken[name]}" if name in self.broken else ""
             raise UsageError(
@@ -120,6 +139,10 @@ class Registry:
             If the name is unknown or its module cannot be imported, whatever it raises.
         """
         entry = self.entry(name)
+        base, suffix = self.split(name)
+        if suffix and name not in self._objects:
+            module, _, attribute = self.variants()[suffix][0].partition(":")
+            self._objects[name] = getattr(importlib.import_module(module), attribute)(self.get(base))
         if name not in self._objects:
             module, _, attribute = entry.target.partition(":")
             try:

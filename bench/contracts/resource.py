@@ -13,6 +13,23 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
+class GeneEdges:
+    """Edges of a graph over the names of a table.
+
+    Parameters
+    ----------
+    source, target
+        (m,) int64 positions in the names; an edge carries something from source to target.
+    weight
+        (m,) float32, not negative.
+    """
+
+    source: Array
+    target: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
 class FeatureTable:
     """A feature vector for each name: gene embeddings, GO multi-hot rows, rows of a gene graph.
 
@@ -26,12 +43,15 @@ class FeatureTable:
         Where it comes from, for the run card.
     same_screen
         True where it was derived from the screen that is evaluated (leakage rule 11).
+    edges
+        The graph that the table was made from, or the similarity of annotations, for models that read a graph.
     """
 
     names: tuple[str, ...]
     values: Array
     source: str
     same_screen: bool = False
+    edges: GeneEdges | None = None
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -43,6 +43,8 @@ class Answer:
         Whether the model gave cells; an answer from the archive remembers it and has them no more.
     cells_offered
         Whether control cells and test cells were there for it to make cells of.
+    diagnostics
+        What the model says of its training, for the run card.
     """
 
     mean: Array
@@ -53,6 +55,7 @@ class Answer:
     cells: Mapping[int, Any] = field(default_factory=dict)
     has_cells: bool = False
     cells_offered: bool = False
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
 
 def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool = True) -> Answer:
@@ -106,6 +109,7 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
         cells,
         has_cells=bool(prediction.cells),
         cells_offered=data.load_controls is not None,
+        diagnostics=model.diagnostics() if hasattr(model, "diagnostics") else {},
     )
 
 

@@ -30,7 +30,12 @@ class Request:
 
 
 def parse_requests(
-    text: str | Iterable[str], known: Sequence[str], *, kind: str, groups: Mapping[str, str] | None = None
+    text: str | Iterable[str],
+    known: Sequence[str],
+    *,
+    kind: str,
+    groups: Mapping[str, str] | None = None,
+    variants: Iterable[str] = (),
 ) -> list[Request]:
     """Requests in a comma list with globs, ``all``, names of groups and bracketed parameters.
 
@@ -38,11 +43,15 @@ def parse_requests(
     ----------
     groups
         Group of those names that have one: ``all`` and globs leave them out, the name of the group stands for them.
+    variants
+        Suffixes that any name, glob or group may have after a plus sign.
 
     Examples
     --------
     >>> [str(r) for r in parse_requests("add*,knn[k=3]", ["additive", "knn"], kind="model")]
     ['additive', 'knn[k=3]']
+    >>> [str(r) for r in parse_requests("*+anchor", ["additive", "knn"], kind="model", variants=["anchor"])]
+    ['additive+anchor', 'knn+anchor']
 
     Raises
     ------
@@ -61,6 +70,9 @@ def parse_requests(
             raise UsageError(f"'{part}' is not of the form name[parameter=value,...].")
         name, inside = match[1].strip(), match[2]
         params = dict(_parameter(item, part) for item in (inside or "").split(",") if item.strip())
+        name, plus, suffix = (name, "", "") if name in known else name.partition("+")
+        if plus and suffix not in variants:
+            raise UsageError(f"'{part}': there is no variant '{suffix}' of a {kind}. {suggestion(suffix, variants)}")
         if name in groups.values() and name not in known:
             names = [n for n in known if groups.get(n) == name]
         elif name == "all" or "*" in name or "?" in name:
@@ -70,7 +82,7 @@ def parse_requests(
             names = [name]
         if not names or (names == [name] and name not in known):
             raise UsageError(f"there is no {kind} '{name}'. {suggestion(name, known)} Type: pbench list {kind}s")
-        found += [Request(n, params) for n in names]
+        found += [Request(f"{n}{plus}{suffix}", params) for n in names]
     if not found:
         raise UsageError(f"no {kind} was named. {suggestion('', known)}")
     unique = {str(r): r for r in found}
@@ -118,9 +130,10 @@ class JobSpec:
     def derived_seed(self) -> int:
         """Seed given to `fit`; hashed from named parts, so another model does not move it.
 
-        The data are no part: the same cells in another file, format or order must give the same numbers.
+        The data are no part: the same cells in another file, format or order must give the same numbers. Nor is the suffix of a
+        variant, which is to differ from its model in nothing else.
         """
-        return derived_seed(self.seed, self.model, self.split, self.fold)
+        return derived_seed(self.seed, self.model.partition("+")[0], self.split, self.fold)
 
     @property
     def title(self) -> str:
@@ -174,7 +187,7 @@ class PlannedModel:
             label=label,
             name=request.name,
             params=params,
-            code=code_id(model_class.__module__),
+            code=_code(model_class),
             origin=registry.models.entry(request.name).origin,
             presets=sorted(getattr(model_class, "presets", {})),
             reference_row=issubclass(model_class, ReferenceRow),
@@ -186,6 +199,13 @@ class PlannedModel:
     def seeds(self, asked: Sequence[int]) -> Sequence[int]:
         """The asked seeds, or only 0 for a model that does not depend on one."""
         return asked if self.capabilities.stochastic else (0,)
+
+
+def _code(model_class: type) -> str:
+    """Identity of a class's code; that of a variant is made of its own and of the model that it wraps."""
+    wrapped = getattr(model_class, "wraps", None)
+    own = code_id(model_class.__module__)
+    return content_id([own, _code(wrapped)]) if wrapped else own
 
 
 def scoring_id(job_id: str, metrics: Sequence[MetricInfo]) -> str:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from ..contracts.condition import Condition
 from ..contracts.identity import content_id
-from ..contracts.resource import FeatureTable
+from ..contracts.resource import FeatureTable, GeneEdges
 from ..contracts.screen import Dataset, Screen
 from .fingerprint import code_id
 from .folders import cache_folder, write_folder
@@ -179,9 +179,12 @@ def cell_level_sums(screen: Screen, test_cells: tuple[str, ...]) -> GroupSums:
 
 
 def save_table(table: FeatureTable, path: Path) -> None:
-    np.savez(path, names=np.asarray(table.names), values=table.values, source=table.source, same_screen=table.same_screen)
+    edges = {f"edge_{name}": value for name, value in vars(table.edges).items()} if table.edges else {}
+    names = np.asarray(table.names)
+    np.savez(path, names=names, values=table.values, source=table.source, same_screen=table.same_screen, **edges)
 
 
 def load_table(path: Path) -> FeatureTable:
     with np.load(path, allow_pickle=False) as f:
-        return FeatureTable(tuple(map(str, f["names"])), f["values"], str(f["source"]), bool(f["same_screen"]))
+        edges = GeneEdges(f["edge_source"], f["edge_target"], f["edge_weight"]) if "edge_source" in f else None
+        return FeatureTable(tuple(map(str, f["names"])), f["values"], str(f["source"]), bool(f["same_screen"]), edges)

@@ -63,7 +63,8 @@ class Store:
     """A folder of results.
 
     Layout: ``records/<score id>.json`` (the run card) beside ``.parquet`` (its rows), ``predictions/<job id>.npz``
-    (predicted pseudobulks), ``manifests/<split id>.json`` and ``records.parquet`` (all rows, rebuilt after each run).
+    (predicted pseudobulks), ``manifests/<split id>.json``, ``checkpoints/<job id>.npz`` (weights of a network whose training
+    broke off) and ``records.parquet`` (all rows, rebuilt after each run).
     The JSON is written last and holds the sha256 of the rows, so a record is there as a whole or not there.
     """
 
@@ -145,6 +146,17 @@ class Store:
             write_atomically(
                 path, lambda p: pq.write_table(pa.concat_tables(tables, promote_options="permissive"), p, compression="zstd")
             )
+        return path
+
+    def save_checkpoint(self, job_id: str, weights: Mapping[str, Any]) -> Path:
+        """Keep a network's weights as arrays by name; returns the file."""
+        path = self._path("checkpoints", job_id, ".npz")
+
+        def save(target: Path) -> None:
+            with open(target, "wb") as f:
+                np.savez(f, **weights)
+
+        write_atomically(path, save)
         return path
 
     def save_prediction(self, job_id: str, conditions: Iterable[Condition], genes: Any, answer: Answer) -> None:

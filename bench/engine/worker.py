@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet  # noqa: F401
 
 from ..contracts import registry
+from ..contracts.errors import TrainingFailed
 from ..contracts.model import build
 from ..contracts.resource import FeatureTable
 from ..contracts.split import SplitManifest
@@ -69,7 +70,12 @@ def run_job(job: Job) -> dict[str, Any]:
         model = build(model_class, dict(job.model.params), name=job.model.name)
         tables = {name: _resource(screen, name, path) for name, path in job.resources.items()}
         data = assembly.training(tables, cells=needs_cells, controls=offered)
-        answer = ask(model, data, truth, seed=job.spec.derived_seed, spread=spread)
+        try:
+            answer = ask(model, data, truth, seed=job.spec.derived_seed, spread=spread)
+        except TrainingFailed as error:
+            if not error.checkpoint:
+                raise
+            raise TrainingFailed(f"{error} They lie in {store.save_checkpoint(job.spec.id, error.checkpoint)}.") from error
         store.save_prediction(job.spec.id, truth.conditions, screen.genes, answer)
     before = time.perf_counter()
     half = truth.against("half")
@@ -101,6 +107,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "n_fallback": int(answer.fallback.sum()),
         "absent": {c.key: str(a) for c, a in zip(truth.conditions, answer.absent, strict=True) if a},
         "metrics_failed": failures(values),
+        "diagnostics": dict(answer.diagnostics),
     }
     store.write(job.score_id, card, table)
     return card

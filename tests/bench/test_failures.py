@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
 MODELS = '''
@@ -15,7 +16,7 @@ import time
 
 import numpy as np
 
-from pbench import Capabilities, Model, Prediction
+from pbench import Capabilities, Model, Prediction, TrainingFailed
 
 
 class Good(Model):
@@ -27,6 +28,9 @@ class Good(Model):
     def fit(self, data, *, seed):
         self.base_ = data.controls
         return self
+
+    def diagnostics(self):
+        return {"epochs": 7}
 
     def predict(self, conditions, controls):
         return Prediction(tuple(conditions), controls.control_mean(conditions))
@@ -89,6 +93,13 @@ class Quits(Good):
         os._exit(3)
 
 
+class Diverges(Good):
+    name = "diverges"
+
+    def fit(self, data, *, seed):
+        raise TrainingFailed("the loss became nan in epoch 3.", {"layer.weight": np.arange(6.0).reshape(2, 3)})
+
+
 class Chatty(Good):
     name = "chatty"
 
@@ -108,6 +119,7 @@ EXPECTED = {
     "slow": ("timeout", "time limit of 6 s"),
     "suicidal": ("killed", "signal 9"),
     "quits": ("killed", "exit code 3"),
+    "diverges": ("failed", "the loss became nan in epoch 3. They lie in"),
 }
 
 
@@ -137,7 +149,7 @@ def test_the_run_ends_with_1_and_one_json_object(finished):
     _, done = finished
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
-    assert (report["computed"], report["failed"]) == (10, len(EXPECTED))
+    assert (report["computed"], report["failed"]) == (2 + len(EXPECTED), len(EXPECTED))
 
 
 def test_every_bad_model_is_recorded_with_its_reason(finished):
@@ -168,6 +180,20 @@ def test_the_traceback_is_kept_in_the_record(finished):
     cards = [json.loads(p.read_text()) for p in (folder / "results" / "records").glob("*.json")]
     (card,) = [c for c in cards if c["model"] == "raises"]
     assert "bad_models.py" in card["traceback"]
+
+
+def test_the_last_good_weights_remain_where_training_broke_off(finished):
+    _, done = finished
+    (card,) = [c for c in json.loads(done.stdout)["jobs"] if c["model"] == "diverges"]
+    path = card["reason"].rpartition(" in ")[2].rstrip(".")
+    with np.load(path, allow_pickle=False) as weights:
+        np.testing.assert_array_equal(weights["layer.weight"], np.arange(6.0).reshape(2, 3))
+
+
+def test_what_a_model_says_of_its_training_is_on_the_card(finished):
+    _, done = finished
+    (card,) = [c for c in json.loads(done.stdout)["jobs"] if c["model"] == "good"]
+    assert card["diagnostics"] == {"epochs": 7}
 
 
 def test_failures_are_tried_again_and_results_are_not(finished, pbench, toy_plugin):

@@ -44,6 +44,37 @@ def test_requests(text, expected):
     assert parsed(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("additive+anchor", ["additive+anchor"]),
+        ("all+anchor", [f"{name}+anchor" for name in KNOWN]),
+        ("knn-*+anchor[k=3]", ["knn-go+anchor[k=3]", "knn-pca+anchor[k=3]"]),
+    ],
+)
+def test_variants_of_names_globs_and_all(text, expected):
+    assert [str(r) for r in parse_requests(text, KNOWN, kind="model", variants=["anchor"])] == expected
+
+
+def test_a_variant_that_is_none():
+    with pytest.raises(UsageError, match="no variant 'anker' of a model. Known: anchor"):
+        parse_requests("additive+anker", KNOWN, kind="model", variants=["anchor"])
+    with pytest.raises(UsageError, match="there is no model 'aditive'"):
+        parse_requests("aditive+anchor", KNOWN, kind="model", variants=["anchor"])
+
+
+def test_a_variant_has_the_seed_of_its_model_and_code_of_its_own():
+    assert replace(SPEC, model=f"{SPEC.model}+anchor").derived_seed == SPEC.derived_seed
+    plain, anchored = (
+        PlannedModel.from_request(Request(n), preset="quick") for n in ("latent-additive", "latent-additive+anchor")
+    )
+    assert plain.params == anchored.params
+    assert plain.code != anchored.code
+    assert anchored.label == "latent-additive+anchor (quick)"
+    other = PlannedModel.from_request(Request("additive+anchor"), preset="quick")
+    assert other.code != anchored.code
+
+
 def test_values_of_parameters_get_their_types():
     (request,) = parse_requests("additive[a=3,b=0.5,c=true,d=none,e=text,f=1e-3,g=-2]", KNOWN, kind="model")
     assert dict(request.params) == {"a": 3, "b": 0.5, "c": True, "d": None, "e": "text", "f": 1e-3, "g": -2}

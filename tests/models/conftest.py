@@ -10,7 +10,7 @@ from scipy import sparse
 
 from pbench.bench.contracts.condition import Condition, sort_key
 from pbench.bench.contracts.resource import FeatureTable
-from pbench.bench.contracts.training import Profiles, TrainingData
+from pbench.bench.contracts.training import Cells, Profiles, TrainingData
 from pbench.bench.contracts.truth import Truth
 from pbench.models import CATALOGUE
 
@@ -53,14 +53,22 @@ def make_data():
             for c in conditions
         ]
         controls = [draw_cells(rng, 50, offset[context]) for context in contexts]
+        of_controls = [Condition(context=context) for context in contexts]
+
+        def load_cells(role):
+            X = sparse.csr_matrix(np.concatenate([*controls, *cells]).astype(np.float32))
+            sizes = [len(x) for x in (*controls, *cells)]
+            return Cells(X, np.repeat(np.arange(len(sizes)), sizes), (*of_controls, *conditions), "log1p_1e4")
+
         empty = Profiles((), np.empty((0, N_GENES), np.float32), np.empty((0, N_GENES), np.float32), np.empty(0, np.int64))
         table = FeatureTable((*GENES, "drug"), rng.normal(size=(N_GENES + 1, 16)).astype(np.float32), "made up")
         return TrainingData(
             genes=np.array(GENES),
             perturbed=summarise(conditions, cells) if conditions else empty,
-            controls=summarise([Condition(context=context) for context in contexts], controls),
+            controls=summarise(of_controls, controls),
             validation=empty,
             resources={"go": table, "embedding": table} if resources else {},
+            load_cells=load_cells,
         )
 
     return make

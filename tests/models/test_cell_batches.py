@@ -1,0 +1,104 @@
+"""Minibatches: every cell once an epoch, beside a control cell of its own context, on the scale of the profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from pbench.bench.contracts.condition import Condition
+from pbench.bench.contracts.training import Cells
+from pbench.models.neural.cell_batches import CellBatches, profiles_of, starts
+
+A, B = Condition(("A",), context="x"), Condition(("B",), context="y")
+CONTROLS = (Condition(context="x"), Condition(context="y"))
+
+
+def made(n=60, *, scale="counts", seed=0):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 4, n)
+    X = sparse.csr_matrix(rng.poisson(0.7, (n, 9)).astype(np.float32))
+    # The first gene marks the context, the second the row.
+    X = X.tolil()
+    X[:, 0] = (codes % 2 + 1)[:, None]
+    X[:, 1] = np.arange(1, n + 1)[:, None]
+    return Cells(X.tocsr().astype(np.float32), codes, (*CONTROLS, A, B), scale)
+
+
+def test_cells_are_log1p_of_counts_per_ten_thousand():
+    cells = made()
+    dense = cells.X.toarray().astype(np.float64)
+    expected = np.log1p(1e4 * dense / dense.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(profiles_of(cells.X, "counts"), expected, rtol=1e-5)
+    np.testing.assert_array_equal(profiles_of(cells.X, "log1p_1e4"), dense)
+
+
+def test_an_empty_cell_stays_empty():
+    X = sparse.csr_matrix((2, 5), dtype=np.float32)
+    assert not profiles_of(X, "counts").any()
+
+
+@given(st.integers(2, 40), st.sampled_from([None, 1, 2, 5]), st.integers(0, 5))
+@settings(deadline=None, max_examples=30)
+def test_every_cell_comes_once_an_epoch(batch_size, groups, seed):
+    cells = made(seed=seed)
+    batches = CellBatches(cells, (A, B), batch_size, groups=groups, counts=True)
+    seen = np.concatenate([b.counts[:, 1].numpy() for b in batches.epoch(np.random.default_rng(seed))])
+    wanted = np.flatnonzero(cells.codes >= 2) + 1
+    left_out = len(wanted) - len(seen)
+    assert left_out == (len(wanted) % batch_size == 1)
+    assert set(seen) <= set(wanted.tolist())
+    assert len(set(seen)) == len(seen)
+
+
+def test_codes_and_partners_belong_to_the_condition_and_its_context():
+    cells = made()
+    batches = CellBatches(cells, (B, A), 16, partners=True, counts=True)
+    for batch in batches.epoch(np.random.default_rng(0)):
+        rows = batch.counts[:, 1].long().numpy() - 1
+        np.testing.assert_array_equal(np.array([3, 2])[batch.codes], cells.codes[rows])
+        np.testing.assert_array_equal(batch.library, batch.counts.sum(dim=1))
+        # Recover the marks of a control from ratios: log1p(1e4 c / total) has the same total within a cell.
+        ratio = np.expm1(batch.controls[:, 0].numpy()) / np.expm1(batch.controls[:, 1].numpy())
+        for code, r in zip(batch.codes, ratio, strict=True):
+            context_mark = 2 if code == 0 else 1
+            possible = context_mark / (np.flatnonzero(cells.codes == (1 if code == 0 else 0)) + 1)
+            assert np.isclose(possible, float(r), rtol=1e-3).any()
+
+
+def test_pieces_keep_a_condition_together():
+    cells = made(400)
+    for batch in CellBatches(cells, (A, B), 40, groups=4).epoch(np.random.default_rng(0)):
+        changes = int((np.diff(batch.codes.numpy()) != 0).sum())
+        assert changes <= 4
+
+
+def test_without_own_controls_those_of_all_contexts_serve():
+    cells = made()
+    other = Cells(cells.X, cells.codes, (*CONTROLS, Condition(("A",), context="z"), B), cells.scale)
+    assert len(starts(other, "z", 1000, np.random.default_rng(0)).cells) == int((cells.codes < 2).sum())
+    few = starts(other, "x", 5, np.random.default_rng(0))
+    assert few.cells.shape == (5, 9)
+    assert (few.library > 0).all()
+
+
+def test_no_counts_where_the_screen_has_none():
+    batch = next(CellBatches(made(scale="log1p_1e4"), (A, B), 8, counts=True).epoch(np.random.default_rng(0)))
+    assert batch.counts is None
+    assert batch.library is None
+
+
+def test_the_same_generator_gives_the_same_batches():
+    batches = CellBatches(made(), (A, B), 8, partners=True)
+    first, second = ([b.controls.numpy() for b in batches.epoch(np.random.default_rng(3))] for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("conditions", [(), (Condition(("absent",)),)])
+def test_no_cells_no_batches(conditions):
+    batches = CellBatches(made(), conditions, 8, partners=True, groups=3)
+    assert len(batches) == 0
+    assert list(batches.epoch(np.random.default_rng(0))) == []
