@@ -47,6 +47,14 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "decoder-only": ("decoder_only:DecoderOnly", "Decodes the targets to expression and never looks at a control cell."),
     "scgen": ("scgen:ScGen", "Moves codes of control cells by the arrow that the perturbation makes in latent space."),
+    "discrepancy-vae": (
+        "discrepancy_vae:DiscrepancyVAE",
+        "Shifts single variables of a learned latent graph until control cells look like perturbed ones.",
+    ),
+    "perturbed-vae": (
+        "perturbed_vae:PerturbedVAE",
+        "Moves one part of a latent space by a causal model of the perturbation, and leaves the rest as in control cells.",
+    ),
     "gaming-tiny-noise": (
         "gaming:TinyNoise",
         "Adversary: the train mean with a little noise, so that no two answers are equal.",

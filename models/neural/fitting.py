@@ -40,6 +40,10 @@ class Settings:
     clip: float = 5.0
     decay: str = "none"
 
+    def __post_init__(self) -> None:
+        if self.decay not in ("none", "cosine"):
+            raise UsageError(f"decay={self.decay!r} is unknown; use none or cosine.")
+
 
 @dataclass
 class History:
