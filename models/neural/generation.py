@@ -168,6 +168,8 @@ class CellGenerator(Model):
             mean, variance = mean / max(mean.sum(), 1), np.ones(len(data.genes))
         else:
             trained = [p.select(lambda c: c in set(conditions)) for p in (data.controls, data.perturbed)]
+            if not any(map(len, trained)):
+                trained = [data.controls]
             pooled = Profiles(
                 tuple(c for p in trained for c in p.conditions),
                 *(np.concatenate([getattr(p, name) for p in trained]) for name in ("mean", "var", "n_cells")),
