@@ -47,6 +47,11 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "decoder-only": ("decoder_only:DecoderOnly", "Decodes the targets to expression and never looks at a control cell."),
     "scgen": ("scgen:ScGen", "Moves codes of control cells by the arrow that the perturbation makes in latent space."),
+    "sams-vae": (
+        "sams_vae:SamsVae",
+        "Adds sparse latent shifts of the targets to the basal state of a control cell, and decodes the sum.",
+    ),
+    "svae-plus": ("svae_plus:SvaePlus", "Learns which latents each target shifts the prior of, and decodes draws of that prior."),
     "discrepancy-vae": (
         "discrepancy_vae:DiscrepancyVAE",
         "Shifts single variables of a learned latent graph until control cells look like perturbed ones.",

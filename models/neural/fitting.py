@@ -111,7 +111,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             torch.use_deterministic_algorithms(before)
 
 
-def optimiser(parameters: Iterable[torch.nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+def optimiser(
+    parameters: Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]], learning_rate: float, weight_decay: float = 0.0
+) -> torch.optim.AdamW:
     """AdamW in one fused pass over each weight."""
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
