@@ -47,7 +47,7 @@ class SparseShifts(CellGenerator):
         rest = [p for p in network.parameters() if id(p) not in tables]
         # Decay would pull inclusion to one half.
         of_tables = {"params": network.tables(), "lr": self.table_rate * self.learning_rate, "weight_decay": 0.0}
-        step.optimiser = optimiser([{"params": rest}, of_tables], self.learning_rate, self.weight_decay)  # type: ignore[list-item]
+        step.optimiser = optimiser([{"params": rest}, of_tables], self.learning_rate, self.weight_decay)
         return step, at_epoch
 
     def _scene(self, data: TrainingData, conditions: Sequence[Condition]) -> Scene:
