@@ -47,6 +47,14 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "decoder-only": ("decoder_only:DecoderOnly", "Decodes the targets to expression and never looks at a control cell."),
     "scgen": ("scgen:ScGen", "Moves codes of control cells by the arrow that the perturbation makes in latent space."),
+    "gears": (
+        "gears:Gears",
+        "Graph network over genes and their Gene Ontology neighbours that gives the shift of every gene.",
+    ),
+    "gears-coexpression": (
+        "gears:GearsCoexpression",
+        "GEARS-style on a co-expression graph (or a random one) instead of the ontology.",
+    ),
     "sams-vae": (
         "sams_vae:SamsVae",
         "Adds sparse latent shifts of the targets to the basal state of a control cell, and decodes the sum.",

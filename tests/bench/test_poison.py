@@ -49,7 +49,7 @@ def test_training_is_bit_identical(name, clean_and_poisoned):
     weights, answers = [], []
     for data in clean_and_poisoned:
         model = cls(epochs=2).fit(data, seed=3)
-        networks = getattr(model, "networks_", None) or [model.network_]
+        networks = getattr(model, "networks_", None) or [model.reader_.network if hasattr(model, "reader_") else model.network_]
         weights.append([v.numpy().copy() for network in networks for v in network.state_dict().values()])
         answers.append(np.asarray(model.predict(doubles, data.controls).mean))
     assert len(weights[0]) > 0

@@ -57,14 +57,26 @@ def norman_shaped(tmp_path_factory, scale):
 
 
 LINES = pytest.StashKey[list]()
+STEP_LINES = pytest.StashKey[list]()
 
 
 def pytest_configure(config):
     config._peer_lines = LINES
+    config._step_lines = STEP_LINES
 
 
 def pytest_terminal_summary(terminalreporter, config):
     """The measured table as markdown, as docs/performance.md shows it."""
+    steps = config.stash.get(STEP_LINES, [])
+    if steps:
+        terminalreporter.section("steps of training")
+        terminalreporter.line(
+            "| model | batch | cells/s | MFLOP a cell | GFLOP/s | of the machine's |\n|---|---|---|---|---|---|"
+        )
+    for name, batch_size, speed, per_cell, achieved, rate, share in steps:
+        terminalreporter.line(
+            f"| {name} | {batch_size} | {speed:,.0f} | {per_cell:.1f} | {achieved:.1f} | {100 * share:.0f} % of {rate:.0f} |"
+        )
     lines = config.stash.get(LINES, [])
     if not lines:
         return
