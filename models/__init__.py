@@ -55,6 +55,11 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "gears:GearsCoexpression",
         "GEARS-style on a co-expression graph (or a random one) instead of the ontology.",
     ),
+    "cpa": (
+        "cpa:Cpa",
+        "Adds targets and context to a basal state that classifiers keep free of both, and decodes the sum.",
+    ),
+    "cpa-no-adversary": ("cpa:CpaNoAdversary", "CPA without the classifiers that keep perturbations out of the basal state."),
     "sams-vae": (
         "sams_vae:SamsVae",
         "Adds sparse latent shifts of the targets to the basal state of a control cell, and decodes the sum.",

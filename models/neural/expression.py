@@ -14,8 +14,8 @@ from ...bench.contracts.errors import UsageError
 from .cell_batches import Batch
 
 Array = np.ndarray[Any, Any]
-#: Values of a matrix that fit into a processor's cache several times over.
-IN_CACHE = 2**17
+#: Values of a matrix that are worked on at a time, so that a large batch needs little memory beyond itself.
+AT_A_TIME = 2**22
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,7 @@ def _nonzero(values: torch.Tensor) -> torch.Tensor:
 class _CountLogLikelihood(torch.autograd.Function):
     """With u = exp(−t) = θ/(θ + μ): ∂/∂μ = u (x/μ − 1), ∂/∂log θ = θ (1 − u − t) − x u + θ (ψ(x + θ) − ψ(θ)).
 
-    Values and slopes are worked out together, some rows at a time so that what lies between stays in the cache; counts that are
-    not zero add to them in a second step of their own.
+    Values and slopes are worked out together, some rows at a time; counts that are not zero add to them in a second step.
     """
 
     @staticmethod
@@ -105,7 +104,7 @@ class _CountLogLikelihood(torch.autograd.Function):
         log_gamma, digamma = torch.lgamma(theta), torch.digamma(theta)
         value = torch.empty(len(counts), dtype=mean.dtype, device=mean.device)
         slopes = (torch.empty_like(mean), torch.empty_like(mean)) if any(ctx.needs_input_grad[1:]) else None
-        step = len(counts) if mean.device.type != "cpu" else max(1, IN_CACHE // max(mean.shape[1], 1))
+        step = len(counts) if mean.device.type != "cpu" else max(1, AT_A_TIME // max(mean.shape[1], 1))
         for start in range(0, len(counts), step):
             rows = slice(start, start + step)
             ratio = mean[rows] / theta
