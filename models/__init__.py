@@ -151,6 +151,26 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "Adversary: control cells at the train mean with one logarithm too many.",
         "gaming",
     ),
+    "gears-official": (
+        "official.gears_official:GearsOfficial",
+        "The authors' cell-gears, in an environment of yours (docs/official.md).",
+        "official",
+    ),
+    "cpa-official": (
+        "official.cpa_official:CpaOfficial",
+        "The authors' cpa-tools, in an environment of yours (docs/official.md).",
+        "official",
+    ),
+    "scgen-official": (
+        "official.scgen_official:ScgenOfficial",
+        "The authors' scgen, in an environment of yours (docs/official.md).",
+        "official",
+    ),
+    "biolord-official": (
+        "official.biolord_official:BiolordOfficial",
+        "The authors' biolord, in an environment of yours (docs/official.md).",
+        "official",
+    ),
     "submission": ("submission:Submission", "Predictions in a file of yours: pbench score FILE --truth DATASET.", "submission"),
     "oracle-mean": ("references:OracleMean", "Reference: the true mean of the test cells."),
     "noise-free": ("references:NoiseFree", "Reference: the true profile without sampling noise, on simulated screens only."),

@@ -102,17 +102,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     if on_cuda:
         # What cuBLAS needs to add up in the same order each time.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(seed % 2**63)
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Filling fresh memory finds what reads it before it is written; nothing here does, and it costs a twentieth of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before[0])
-            torch.utils.deterministic.fill_uninitialized_memory = before[1]
+            memory.fill_uninitialized_memory = before[1]
 
 
 def optimiser(

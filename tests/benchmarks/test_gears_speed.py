@@ -1,14 +1,19 @@
 """Cells a second of training GEARS-style on a screen of the shape of Norman 2019, loader included, and memory beyond the data.
 
 Skipped by default. Run on quiet cores with two threads:
-OMP_NUM_THREADS=2 pytest tests/benchmarks/test_gears_speed.py --benchmark-only -o addopts=--import-mode=importlib
+OMP_NUM_THREADS=2 pytest tests/benchmarks/test_gears_speed.py --benchmark-only -s -o addopts=--import-mode=importlib
+With ``PBENCH_GEARS_PYTHON`` naming an interpreter that has cell-gears, the official code is timed in the same run.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 import threading
 import time
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +53,18 @@ def screen():
     return TrainingData(genes, profiles(rows), profiles([0]), profiles([]), load_cells=lambda role: cells)
 
 
+@pytest.fixture(scope="module")
+def official():
+    """Cells a second of cell-gears at its own batch size, with its loader; None where it is not there."""
+    python = os.environ.get("PBENCH_GEARS_PYTHON")
+    if not python:
+        return None
+    sys.path.insert(0, str(Path(__file__).parent))
+    speed = importlib.import_module("official_speed").measure(python, N_GENES, 32)
+    print(f"GEARS, cell-gears with its loader, batch 32: {speed:,.1f} cells/s")
+    return speed
+
+
 def resident_mb():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
@@ -67,7 +84,7 @@ class Peak(threading.Thread):
 
 
 @pytest.mark.parametrize("batch_size", [512, 2048, 0])
-def test_training_step(benchmark, screen, batch_size):
+def test_training_step(benchmark, screen, batch_size, official):
     """batch_size=0: all cells of 32 conditions a step, through their moments."""
     import torch
 
@@ -112,3 +129,8 @@ def test_training_step(benchmark, screen, batch_size):
         "mb_beyond_data": round(peak.most - before),
         "threads": torch.get_num_threads(),
     }
+    speed = benchmark.extra_info["cells_per_second"]
+    beside = f" ({speed / official:.0f} times)" if official else ""
+    print(
+        f"GEARS-style, batch {batch_size or 'of conditions'}: {speed:,} cells/s{beside}, {benchmark.extra_info['mb_beyond_data']} MB"
+    )

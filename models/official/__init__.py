@@ -1,0 +1,1 @@
+"""Official implementations, each run by an interpreter of its own; nothing of them is a dependency."""
