@@ -19,7 +19,7 @@ MAX_DENSE = 2**25
 #: Dimensions that a reduced graph or annotation keeps.
 N_COMPONENTS = 64
 #: Where a resource is looked for in the data folder when the user names no file.
-DEFAULT_FILES = {"go": "side_info/gears_go_graph_top20.npz"}
+DEFAULT_FILES = {"go": ("side_info/gears_go_graph_top20.npz", "side_info/gene2go.csv")}
 READABLE = ".csv, .tsv, .parquet or .npz"
 
 
@@ -80,9 +80,8 @@ def default_path(name: str, folder: Path | str) -> Path | None:
     folder
         The data folder.
     """
-    file = DEFAULT_FILES.get(name)
-    path = Path(folder) / file if file else None
-    return path if path is not None and path.is_file() else None
+    paths = (Path(folder) / file for file in DEFAULT_FILES.get(name, ()))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_frame(path: Path, suffix: str) -> Any:

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from ...datasets.gene2go import fetch as fetch_annotations
 from ..contracts import registry
 from ..contracts.errors import UsageError
 from .options import json_option, load_plugins, plugin_option
@@ -16,7 +17,7 @@ from .options import json_option, load_plugins, plugin_option
 @plugin_option
 @json_option
 def fetch(names: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> int:
-    """Download data sets that are not there yet and verify their checksums.
+    """Download data sets that are not there yet and verify their checksums; 'go' is the Gene Ontology list that GEARS uses.
 
     Files go into PBENCH_DATA where that is set, else into the user's cache folder.
 
@@ -24,12 +25,18 @@ def fetch(names: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> in
     Examples:
       pbench fetch norman-mini
       PBENCH_DATA=/big/disk pbench fetch norman adamson
+      pbench fetch go
     """
     load_plugins(plugins)
     found = {}
     for name in names:
         if name == "your.h5ad":
             raise UsageError("your.h5ad stands for a file of yours; give its path to pbench run --dataset.")
+        if name == "go":
+            found[name] = {"path": str(fetch_annotations())}
+            if not as_json:
+                click.echo(f"go: {found[name]['path']}")
+            continue
         dataset = registry.datasets.get(name)
         where = "generated when it is used; nothing to fetch"
         if dataset.fetch is not None:
