@@ -48,7 +48,8 @@ class _Anchored:
             if hasattr(self, "singles_")
             else {}
         )
-        further = dict.fromkeys(x for c, own in parts.items() for x in (*own, c.control()) if x not in set(conditions))
+        asked = set(conditions)
+        further = dict.fromkeys(x for c, own in parts.items() for x in (*own, c.control()) if x not in asked)
         prediction = super().predict((*conditions, *further), controls)  # type: ignore[misc]
         values = dict(zip(prediction.conditions, self._on_profile_scale(prediction, controls), strict=True))
         wholly = prediction.fallback if prediction.fallback is not None else np.zeros(len(values), dtype=bool)
@@ -59,8 +60,14 @@ class _Anchored:
         return Prediction(
             answered,
             mean if len(answered) else np.empty((0, len(self.genes_))),
-            fallback=np.array([fallback[c] or (len(c.targets) > 1 and c not in parts) for c in answered], dtype=bool),
-            absent={c: reason for c, reason in prediction.absent.items() if c in set(conditions)},
+            fallback=np.array(
+                [
+                    (len(c.targets) > 1 and c not in parts) or any(fallback.get(x, False) for x in (c, *parts.get(c, ())))
+                    for c in answered
+                ],
+                dtype=bool,
+            ),
+            absent={c: reason for c, reason in prediction.absent.items() if c in asked},
         )
 
     def _answer(

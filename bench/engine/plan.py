@@ -70,7 +70,7 @@ def parse_requests(
             raise UsageError(f"'{part}' is not of the form name[parameter=value,...].")
         name, inside = match[1].strip(), match[2]
         params = dict(_parameter(item, part) for item in (inside or "").split(",") if item.strip())
-        name, plus, suffix = (name, "", "") if name in known else name.partition("+")
+        name, plus, suffix = (name, "", "") if name in known else _with_suffix(name)
         if plus and suffix not in variants:
             raise UsageError(f"'{part}': there is no variant '{suffix}' of a {kind}. {suggestion(suffix, variants)}")
         if name in groups.values() and name not in known:
@@ -87,6 +87,11 @@ def parse_requests(
         raise UsageError(f"no {kind} was named. {suggestion('', known)}")
     unique = {str(r): r for r in found}
     return list(unique.values())
+
+
+def _with_suffix(name: str) -> tuple[str, str, str]:
+    base, plus, suffix = name.rpartition("+")
+    return (base, plus, suffix) if plus else (name, "", "")
 
 
 def _parameter(item: str, part: str) -> tuple[str, Any]:
@@ -133,7 +138,7 @@ class JobSpec:
         The data are no part: the same cells in another file, format or order must give the same numbers. Nor is the suffix of a
         variant, which is to differ from its model in nothing else.
         """
-        return derived_seed(self.seed, self.model.partition("+")[0], self.split, self.fold)
+        return derived_seed(self.seed, registry.models.split(self.model)[0], self.split, self.fold)
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...bench.contracts.condition import Condition
+from ...bench.contracts.errors import UsageError
 from ...bench.contracts.training import Cells
 
 Array = np.ndarray[Any, Any]
@@ -70,8 +71,13 @@ class CellBatches:
     counts
         Whether batches hold counts too.
     groups
-        Where it is given, a batch is made of that many pieces of ``batch_size / groups`` cells of one condition, so that what a
-        network works out for a condition serves many cells. Every cell still comes once an epoch.
+        Where it is given, a batch is made of that many pieces of at most ``batch_size / groups`` cells of one condition, so that
+        what a network works out for a condition serves many cells. Every cell still comes once an epoch.
+
+    Raises
+    ------
+    UsageError
+        If `batch_size` is below 2: as a rest of one cell is left out, nothing would ever be learned.
     """
 
     def __init__(
@@ -85,13 +91,17 @@ class CellBatches:
         counts: bool = False,
         groups: int | None = None,
     ) -> None:
+        if batch_size < 2:
+            raise UsageError(f"batch_size={batch_size} is too small; a batch needs at least 2 cells.")
         self.cells, self.conditions, self.batch_size, self.device = cells, tuple(conditions), batch_size, device
         self.partners, self.counts, self.groups = partners, counts and cells.scale == "counts", groups
         position = {c: i for i, c in enumerate(conditions)}
         code = np.array([position.get(c, -1) for c in cells.conditions], dtype=np.int64)[cells.codes]
         self.rows = np.flatnonzero(code >= 0)
         self.codes = code[self.rows]
-        self._pools = [control_rows(cells, c.context) for c in conditions] if partners else []
+        # One array for each context, however many conditions share it.
+        pools = {context: control_rows(cells, context) for context in {c.context for c in conditions}} if partners else {}
+        self._pools = [pools[c.context] for c in conditions] if partners else []
         self._pool_sizes = np.array([len(pool) for pool in self._pools])
 
     def __len__(self) -> int:
@@ -99,11 +109,14 @@ class CellBatches:
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """All cells once, in batches."""
-        order = self._pieces(rng) if self.groups else rng.permutation(len(self.rows))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        for chosen in self._pieces(rng) if self.groups else self._shuffled(rng):
             if len(chosen) > 1:
                 yield self.batch(chosen, rng)
+
+    def _shuffled(self, rng: np.random.Generator) -> Iterator[Array]:
+        order = rng.permutation(len(self.rows))
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def batch(self, chosen: Array, rng: np.random.Generator) -> Batch:
         """The cells at some positions of `rows`."""
@@ -124,19 +137,22 @@ class CellBatches:
     def _tensor(self, values: Array) -> torch.Tensor:
         return torch.from_numpy(values).to(self.device)
 
-    def _pieces(self, rng: np.random.Generator) -> Array:
-        """An order in which cells of a condition stand together in pieces, and the pieces at random."""
+    def _pieces(self, rng: np.random.Generator) -> Iterator[Array]:
+        """Batches of pieces of one condition each, nearly equal where a condition has several, and the pieces at random."""
         assert self.groups
         size = max(1, self.batch_size // self.groups)
         shuffled = rng.permutation(len(self.rows))
         by_condition = shuffled[np.argsort(self.codes[shuffled], kind="stable")]
         counts = np.bincount(self.codes, minlength=len(self.conditions))
         pieces = [
-            piece[start : start + size]
-            for piece in np.split(by_condition, np.cumsum(counts)[:-1])
-            for start in range(0, len(piece), size)
+            piece
+            for own in np.split(by_condition, np.cumsum(counts)[:-1])
+            if len(own)
+            for piece in np.array_split(own, -(-len(own) // size))
         ]
-        return np.concatenate([pieces[i] for i in rng.permutation(len(pieces))]) if pieces else shuffled
+        order = rng.permutation(len(pieces))
+        for start in range(0, len(order), self.groups):
+            yield np.concatenate([pieces[i] for i in order[start : start + self.groups]])
 
 
 def control_rows(cells: Cells, context: str | None) -> Array:

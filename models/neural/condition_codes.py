@@ -22,11 +22,14 @@ class ConditionCodes:
     ----------
     targets, contexts, times
         Sorted; a screen of one context has the context None, one of a single time the time None.
+    largest
+        Largest absolute dose of each target; ones where it is empty.
     """
 
     targets: tuple[str, ...]
     contexts: tuple[str | None, ...]
     times: tuple[float | None, ...] = (None,)
+    largest: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, conditions: Iterable[Condition]) -> ConditionCodes:
@@ -35,7 +38,11 @@ class ConditionCodes:
         targets = sorted({t for c in conditions for t in c.targets})
         contexts = sorted({c.context for c in conditions}, key=lambda c: c or "")
         times = sorted({c.time for c in conditions if not c.is_control}, key=lambda t: -1.0 if t is None else t)
-        return cls(tuple(targets), tuple(contexts), tuple(times))
+        doses: dict[str, float] = {}
+        for condition in conditions:
+            for target, dose in zip(condition.targets, condition.doses, strict=False):
+                doses[target] = max(doses.get(target, 0.0), abs(dose))
+        return cls(tuple(targets), tuple(contexts), tuple(times), tuple(doses.get(t) or 1.0 for t in targets))
 
     @cached_property
     def column(self) -> dict[str, int]:
@@ -52,11 +59,15 @@ class ConditionCodes:
         return known and (condition.is_control or condition.time in self.times)
 
     def multi_hot(self, conditions: Sequence[Condition]) -> Array:
-        """(n, k) float32: the dose of each target, 1 where the screen has no doses, 0 for targets that are not perturbed."""
+        """(n, k) float32: the dose of each target over its largest one, so that no unit matters to a network.
+
+        1 where the screen has no doses, 0 for targets that are not perturbed.
+        """
         out = np.zeros((len(conditions), len(self.targets)), dtype=np.float32)
         for row, condition in zip(out, conditions, strict=True):
             for i, target in enumerate(condition.targets):
-                row[self.column[target]] = condition.doses[i] if condition.doses else 1.0
+                column = self.column[target]
+                row[column] = condition.doses[i] / (self.largest[column] if self.largest else 1.0) if condition.doses else 1.0
         return out
 
     def covariates(self, conditions: Sequence[Condition]) -> Array:

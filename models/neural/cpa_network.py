@@ -72,7 +72,9 @@ class Blend:
             mixed = replace(batch, cells=mean(batch.cells))
         else:
             counts, library = mean(batch.counts), mean(batch.library)
-            mixed = replace(batch, counts=counts, library=library, cells=torch.log1p(counts * (1e4 / library)[:, None]))
+            # Two empty cells make an empty one.
+            factor = 1e4 / library.clamp(min=1e-6)
+            mixed = replace(batch, counts=counts, library=library, cells=torch.log1p(counts * factor[:, None]))
         return mixed, cls(batch.codes[order], share)
 
 
@@ -139,7 +141,7 @@ class CpaNetwork(nn.Module):
             nn.init.normal_(self.head.linear.weight, std=1e-3)
         self.head.start_at(scene.mean, scene.variance)
         variance = torch.as_tensor(scene.variance, dtype=torch.float32)
-        self.register_buffer("weights", variance / variance.mean() if scene.kind == "normal" else None)
+        self.register_buffer("weights", variance / variance.mean().clamp(min=1e-12) if scene.kind == "normal" else None)
 
     def basal(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(n, latent) mean basal state of (n, G) cells, and its log variance where the network is variational."""

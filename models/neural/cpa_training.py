@@ -145,15 +145,11 @@ class Alternation:
         return float(loss.detach())
 
     def at_epoch(self, epoch: int) -> None:
-        """Note the accuracies of the epoch that ended, and set the learning rates of the next one."""
+        """Note the accuracies of the epoch that ended, and begin the next one."""
         self.close_epoch()
         self.epoch, self.turn = epoch, 0
         if self.adversary:
             self.adversary.train()
-        if self.settings.decay == "cosine":
-            share = float(0.5 * (1 + np.cos(np.pi * epoch / self.settings.epochs)))
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.settings.learning_rate * share
 
     def close_epoch(self) -> None:
         """Append what was tallied to `logged`."""

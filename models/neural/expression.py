@@ -52,7 +52,8 @@ class Expression:
             return mean.mean(axis=0), mean.var(axis=0) + noise
         from ...bench.kernels.count_moments import log_count_moments
 
-        scale = 1e4 / self.library.double().cpu().numpy()
+        # An empty cell has expected counts of zero, whatever they are multiplied by.
+        scale = 1e4 / np.maximum(self.library.double().cpu().numpy(), 1e-6)
         first, second = log_count_moments(mean, torch.exp(self.spread).double().cpu().numpy(), scale)
         return first, np.maximum(second - first**2, 0.0)
 

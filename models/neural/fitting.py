@@ -44,6 +44,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.decay not in ("none", "cosine"):
             raise UsageError(f"decay={self.decay!r} is unknown; use none or cosine.")
+        if self.epochs < 1:
+            raise UsageError(f"epochs={self.epochs} would leave the network untrained; use 1 or more.")
 
 
 @dataclass
@@ -104,6 +106,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(seed % 2**63)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -112,7 +115,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0])
+            torch.use_deterministic_algorithms(before[0], warn_only=only_warned)
             memory.fill_uninitialized_memory = before[1]
 
 
@@ -219,6 +222,10 @@ def train(
             kept = _weights(network)
         elif settings.patience and epoch - history.best >= settings.patience:
             break
+    if score is not None and history.best < 0:
+        raise _failed(
+            network, kept, history, "the score on the watched conditions was no number in any epoch; lower learning_rate."
+        )
     network.load_state_dict(kept)
     network.eval()
     history.cells_per_second = cells / seconds if seconds else 0.0

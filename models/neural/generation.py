@@ -162,12 +162,13 @@ class CellGenerator(Model):
 
         kind = likelihood_of(self.likelihood, data.cells.scale)
         X: Any = data.cells.X
-        taken = np.isin(data.cells.codes, [i for i, c in enumerate(data.cells.conditions) if c in set(conditions)])
+        known = set(conditions)
+        taken = np.isin(data.cells.codes, [i for i, c in enumerate(data.cells.conditions) if c in known])
         if kind == "counts":
             mean = np.asarray(X.multiply(taken[:, None]).sum(axis=0), dtype=np.float64).ravel()
             mean, variance = mean / max(mean.sum(), 1), np.ones(len(data.genes))
         else:
-            trained = [p.select(lambda c: c in set(conditions)) for p in (data.controls, data.perturbed)]
+            trained = [p.select(lambda c: c in known) for p in (data.controls, data.perturbed)]
             if not any(map(len, trained)):
                 trained = [data.controls]
             pooled = Profiles(

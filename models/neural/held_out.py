@@ -47,9 +47,10 @@ def held_out(
 
 
 def seen_targets(condition: Condition, others: list[Condition]) -> bool:
-    """Whether every target of a condition, and its context, occurs among others: what a table of targets can predict."""
+    """Whether every target of a condition, its context and its time occur among others: what a table of targets can predict."""
     targets = {t for c in others for t in c.targets}
-    return targets.issuperset(condition.targets) and condition.context in {c.context for c in others}
+    known = condition.context in {c.context for c in others} and condition.time in {c.time for c in others}
+    return known and targets.issuperset(condition.targets)
 
 
 def mean_error(predicted: np.ndarray, watched: Profiles) -> float:

@@ -11,6 +11,8 @@ import numpy as np
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.model import Capabilities
 from ...bench.contracts.training import TrainingData
+from ..target_embedding import resource
+from . import biolord_script
 from .adapter import OfficialModel
 from .exchange import Graph, names_of, token
 
@@ -43,7 +45,7 @@ class BiolordOfficial(OfficialModel):
 
     name = "biolord-official"
     variable = "PBENCH_BIOLORD_PYTHON"
-    script = Path(__file__).with_name("biolord_script.py")
+    script = Path(biolord_script.__file__)
     records = ("biolord", "torch", "scvi-tools", "lightning", "numpy", "anndata")
     capabilities = Capabilities(
         unseen_targets=True,
@@ -95,7 +97,7 @@ class BiolordOfficial(OfficialModel):
         return None
 
     def _side_files(self, folder: Path, data: TrainingData) -> None:
-        graph = Graph.of(data.resources["go"])
+        graph = Graph.of(resource(data, "go"))
         self.seen_ = sorted({token(t) for c in data.perturbed.conditions for t in c.targets})
         column = {t: i for i, t in enumerate(self.seen_)}
         self.described_: dict[str, Array] = {t: np.eye(1, len(column), i)[0] for t, i in column.items()}

@@ -59,7 +59,7 @@ def fit(task: dict[str, Any]) -> None:
     model.train(
         max_epochs=params["epochs"],
         batch_size=import_module("bridge").batch_size(params["batch_size"], *cells.obs["split"].value_counts()),
-        accelerator="cpu" if params["device"] == "cpu" else "gpu",
+        accelerator="gpu" if params["device"] == "cuda" else "cpu",
         early_stopping=True,
         early_stopping_patience=params["patience"],
         # biolord 0.0.3 reads its own defaults of the last two before it has set them, so that they must be given.
@@ -82,7 +82,7 @@ def predict(task: dict[str, Any]) -> dict[str, Any]:
 
     biolord = import_module("biolord")
     cells = _setup(task)
-    accelerator = "cpu" if task["params"]["device"] == "cpu" else "gpu"
+    accelerator = "gpu" if task["params"]["device"] == "cuda" else "cpu"
     model = biolord.Biolord.load(str(Path(task["folder"]) / "model"), cells, accelerator=accelerator)
     model.module.eval()
     rng = np.random.default_rng(task["seed"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...bench.contracts.model import Capabilities
 from ...bench.contracts.training import TrainingData
+from . import cpa_script
 from .adapter import OfficialModel
 
 
@@ -43,7 +44,7 @@ class CpaOfficial(OfficialModel):
 
     name = "cpa-official"
     variable = "PBENCH_CPA_PYTHON"
-    script = Path(__file__).with_name("cpa_script.py")
+    script = Path(cpa_script.__file__)
     records = ("cpa-tools", "torch", "scvi-tools", "pytorch-lightning", "numpy", "anndata")
     log1p = False
     capabilities = Capabilities(unseen_doses=True, needs_cells=True, stochastic=True)

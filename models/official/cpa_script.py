@@ -61,7 +61,7 @@ def fit(task: dict[str, Any]) -> None:
     )
     model.train(
         max_epochs=params["epochs"],
-        use_gpu=params["device"] != "cpu",
+        use_gpu=params["device"] == "cuda",
         batch_size=import_module("bridge").batch_size(params["batch_size"], *cells.obs["split"].value_counts()),
         plan_kwargs={
             "lr": params["learning_rate"],

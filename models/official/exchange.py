@@ -22,6 +22,7 @@ ONLY = "only"
 _HIGHEST = 2 * float(np.log1p(1e4))
 #: Neighbours of each name where a table brings no graph: as many as GEARS takes.
 _NEIGHBORS = 20
+_THRESHOLD = 0.1
 
 
 def token(target: str) -> str:
@@ -117,7 +118,7 @@ class Graph:
 
     @classmethod
     def of(cls, table: FeatureTable) -> Graph:
-        """The edges of a table, or where it has none those to the 20 rows with the largest cosine, each name its own among them."""
+        """The edges of a table, or where it has none those to the 20 rows with the largest cosine above 0.1, its own among them."""
         names = np.array([token(n) for n in table.names])
         if table.edges is not None:
             return cls(names, table.edges.source, table.edges.target, table.edges.weight)
@@ -127,7 +128,7 @@ class Graph:
         np.fill_diagonal(similar, 1.0)
         near = np.argsort(-similar, axis=1, kind="stable")[:, : _NEIGHBORS + 1]
         weight = np.take_along_axis(similar, near, axis=1)
-        row, place = np.nonzero(weight > 0)
+        row, place = np.nonzero(weight > _THRESHOLD)
         return cls(names, near[row, place], row, weight[row, place].astype(np.float32))
 
     def write(self, path: Path) -> None:
@@ -185,7 +186,8 @@ def read_answers(folder: Path, asked: Sequence[Condition], genes: Array, scale: 
     shape = (len(numbers), len(genes))
     absent = {asked[int(i)]: str(reason) for i, reason in said["absent"].items()}
     present = tuple(asked[i] for i in numbers)
-    if silent := [c.key for c in asked if c not in absent and c not in set(present)]:
+    answered = {*present, *absent}
+    if silent := [c.key for c in asked if c not in answered]:
         raise InvalidPrediction(f"'{name}' neither predicts nor declares absent {len(silent)} condition(s), such as {silent[0]}.")
     for kind in ("mean", "variance"):
         if kind in arrays and arrays[kind].size != shape[0] * shape[1]:

@@ -10,6 +10,8 @@ from ...bench.contracts.errors import UsageError
 from ...bench.contracts.model import Capabilities
 from ...bench.contracts.training import TrainingData
 from ..neural.held_out import held_out
+from ..target_embedding import resource
+from . import gears_script
 from .adapter import OfficialModel
 from .exchange import Graph, token
 
@@ -37,7 +39,7 @@ class GearsOfficial(OfficialModel):
 
     name = "gears-official"
     variable = "PBENCH_GEARS_PYTHON"
-    script = Path(__file__).with_name("gears_script.py")
+    script = Path(gears_script.__file__)
     records = ("cell-gears", "torch", "torch_geometric", "numpy", "pandas", "scanpy", "anndata")
     capabilities = Capabilities(
         unseen_targets=True,
@@ -74,7 +76,7 @@ class GearsOfficial(OfficialModel):
 
     def _unfit(self, data: TrainingData) -> str | None:
         conditions = data.perturbed.conditions
-        if len({c.context for c in conditions}) > 1:
+        if len({c.context for c in (*conditions, *data.controls.conditions)}) > 1:
             return "cell-gears knows no contexts, and this screen has several"
         if len({(t, d) for c in conditions for t, d in zip(c.targets, c.doses, strict=False)}) > len(
             {t for c in conditions if c.doses for t in c.targets}
@@ -83,7 +85,7 @@ class GearsOfficial(OfficialModel):
         return "cell-gears knows no times, and this screen has several" if len({c.time for c in conditions}) > 1 else None
 
     def _roles(self, data: TrainingData, seed: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
-        table = data.resources["go"]
+        table = resource(data, "go")
 
         def usable(condition: Condition) -> bool:
             row = data.perturbed.row(condition)
@@ -94,7 +96,7 @@ class GearsOfficial(OfficialModel):
         return tuple(filter(usable, kept)), watched.conditions
 
     def _side_files(self, folder: Path, data: TrainingData) -> None:
-        graph = Graph.of(data.resources["go"])
+        graph = Graph.of(resource(data, "go"))
         if not len(graph.source):
             raise UsageError("'gears-official' needs a gene graph, and that of the resource 'go' has no edges.")
         graph.write(folder / "graph.npz")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...bench.contracts.condition import Condition
 from ...bench.contracts.model import Capabilities
 from ...bench.contracts.training import TrainingData
+from . import scgen_script
 from .adapter import OfficialModel
 
 
@@ -13,7 +15,8 @@ class ScgenOfficial(OfficialModel):
     """The package scgen: carries a perturbation seen in other contexts into one that has control cells only.
 
     It knows perturbations by their names, so that a combination must have been seen, in whatever context. The predicted cells
-    are decoded control cells, without noise; the mean is over these.
+    are decoded control cells, without noise; the mean is over these. Validation conditions are not given to it, for it would
+    train on them and take arrows from them: it stops by a tenth of the training cells.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class ScgenOfficial(OfficialModel):
 
     name = "scgen-official"
     variable = "PBENCH_SCGEN_PYTHON"
-    script = Path(__file__).with_name("scgen_script.py")
+    script = Path(scgen_script.__file__)
     records = ("scgen", "torch", "scvi-tools", "pytorch-lightning", "numpy", "anndata")
     capabilities = Capabilities(unseen_contexts=True, needs_cells=True, stochastic=True)
     reference = "Lotfollahi, Wolf & Theis, Nature Methods 2019, scGen; package scgen"
@@ -60,3 +63,7 @@ class ScgenOfficial(OfficialModel):
         if len({c.time for c in conditions}) > 1 or len({(c.targets, c.context) for c in conditions}) < len(conditions):
             return "scgen knows neither times nor doses, and this screen has several"
         return None
+
+    def _roles(self, data: TrainingData, seed: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+        # The script does not look at `split`, and the package has no place for cells that it must not learn from.
+        return data.perturbed.conditions, ()

@@ -39,7 +39,7 @@ def fit(task: dict[str, Any]) -> None:
         train_size=TRAINED,
         early_stopping=True,
         early_stopping_patience=25,
-        use_gpu=params["device"] != "cpu",
+        use_gpu=params["device"] == "cuda",
     )
     model.save(str(Path(task["folder"]) / "model"), overwrite=True)
 

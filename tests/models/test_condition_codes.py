@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from pbench.bench.contracts.condition import Condition
 from pbench.models.neural.condition_codes import ConditionCodes
@@ -19,12 +20,22 @@ def test_doses_contexts_and_times():
     ]
     codes = ConditionCodes.of(conditions)
     assert codes.targets == ("A", "B")
-    np.testing.assert_array_equal(codes.multi_hot(conditions), [[0.5, 2.0], [1.0, 0], [0, 0]])
+    np.testing.assert_array_equal(codes.multi_hot(conditions), [[0.5, 1.0], [1.0, 0], [0, 0]])
     np.testing.assert_array_equal(codes.covariates(conditions), [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 0]])
     assert codes.knows(conditions[2])
     assert not codes.knows(Condition(("A",), time=12, context="x"))
     assert not codes.knows(Condition(("C",), time=6, context="x"))
     assert not codes.knows(Condition(("A",), time=6, context="z"))
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_the_unit_of_a_dose_does_not_matter(unit):
+    def conditions(u):
+        return [Condition(("A", "B"), doses=(u * 2, -u)), Condition(("A",), doses=(u / 2,)), Condition(("C",), doses=(0.0,))]
+
+    codes = ConditionCodes.of(conditions(unit))
+    expected = [[1, -1, 0], [0.25, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(codes.multi_hot(conditions(unit)), expected, rtol=1e-6)
 
 
 def test_one_context_says_nothing():
@@ -61,3 +72,10 @@ def test_few_perturbations_are_all_trained_on(make_data):
     kept, watched = held_out(data, seed=0, predictable=seen_targets)
     assert kept == data.perturbed.conditions
     assert len(watched) == 0
+
+
+def test_a_time_that_no_other_condition_has_cannot_be_predicted():
+    early, late = Condition(("A",), time=6), Condition(("A",), time=24)
+    assert seen_targets(early, [Condition(("A", "B"), time=6)])
+    assert not seen_targets(late, [early])
+    assert not seen_targets(Condition(("A",), context="x", time=6), [early])

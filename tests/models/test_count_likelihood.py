@@ -78,3 +78,13 @@ def test_moments_are_those_of_a_sum_and_of_draws():
     many = rng.poisson(rng.gamma(theta, mean / theta, (50_000, 4, 3)))
     drawn = np.log1p(many * 1e4 / library[:, None])
     np.testing.assert_allclose(first, drawn.mean(axis=(0, 1)), atol=5 * drawn.std() / np.sqrt(200_000))
+
+
+@pytest.mark.filterwarnings("error")
+def test_moments_of_an_empty_cell_are_zero():
+    from pbench.models.neural.expression import Expression
+
+    library = torch.tensor([0.0, 100.0])
+    both = Expression(library[:, None] * torch.tensor([0.25, 0.75]), torch.zeros(2), library)
+    full = Expression(both.mean[1:], both.spread, library[1:])
+    np.testing.assert_allclose(both.moments()[0], full.moments()[0] / 2)

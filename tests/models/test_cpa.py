@@ -169,6 +169,16 @@ class TestNetwork:
         normal, _ = Blend.of(batch(scene()), 1.0)
         torch.testing.assert_close(normal.cells, batch(scene()).cells)
 
+    def test_mixing_empty_cells_gives_an_empty_cell(self):
+        from dataclasses import replace
+
+        from pbench.models.neural.cpa_network import Blend
+
+        own = batch(scene("counts"))
+        empty = replace(own, counts=torch.zeros_like(own.counts), library=torch.zeros_like(own.library))
+        mixed, _ = Blend.of(empty, 0.25)
+        assert not mixed.cells.any()
+
     def test_variational_loss_adds_the_divergence_from_the_prior(self):
         of = scene()
         net, own = network(of, variational=True).eval(), batch(of)

@@ -156,3 +156,25 @@ def test_devices():
         assert device_of("auto").type == "cpu"
         with pytest.raises(UsageError, match="sees no CUDA device"):
             device_of("cuda")
+
+
+@pytest.mark.parametrize("epochs", [0, -2])
+def test_no_epoch_is_no_training(epochs):
+    with pytest.raises(UsageError, match=f"epochs={epochs} would leave the network untrained"):
+        Settings(epochs, 1.0)
+
+
+def test_a_score_that_is_never_a_number_is_no_success():
+    network = Counting()
+    with pytest.raises(TrainingFailed, match=r"score .* was no number in any epoch.* No epoch was finished"):
+        train(network, lambda rng: BATCHES, stepping(network), Settings(3, 1.0), seed=0, score=lambda: float("inf"))
+
+
+def test_whether_torch_only_warns_is_as_before():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with seeded(0, torch.device("cpu")):
+            pass
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

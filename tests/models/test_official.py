@@ -339,7 +339,7 @@ def test_the_graph_is_that_of_the_table_or_else_its_nearest_rows():
         cosine = np.array(
             [values[i] @ values[target] / np.linalg.norm(values[i]) / np.linalg.norm(values[target]) for i in range(30)]
         )
-        expected = [i for i in np.argsort(-cosine, kind="stable")[:21] if cosine[i] > 0]
+        expected = [i for i in np.argsort(-cosine, kind="stable")[:21] if cosine[i] > 0.1]
         own = graph.target == target
         assert set(graph.source[own]) == set(expected)
         np.testing.assert_allclose(sorted(graph.weight[own]), sorted(cosine[expected]), rtol=1e-4)
@@ -391,6 +391,22 @@ def test_gears_watches_the_conditions_that_are_set_aside(stand_in, monkeypatch):
         assert len(watched) >= 3 and not watched & trained
         if len(data.validation):
             assert watched == {c.label for c in data.validation.conditions}
+
+
+def test_scgen_never_gets_the_conditions_that_are_set_aside(stand_in, monkeypatch):
+    monkeypatch.setattr(ScgenOfficial, "script", stand_in.script)
+    monkeypatch.setattr(ScgenOfficial, "get_params", lambda self: {"how": ""})
+    data = screen(validation=3)
+    model = ScgenOfficial(python=sys.executable).fit(data, seed=0)
+    written = cells_of(model.folder_.name)
+    assert set(written.obs["perturbation"]) == {c.label for c in data.perturbed.conditions} | {"control"}
+
+
+@pytest.mark.parametrize("cls", [GearsOfficial, BiolordOfficial, ScgenOfficial, CpaOfficial])
+def test_the_script_is_part_of_the_identity_of_the_code(cls):
+    # The module imports it, which is what the identity of results follows.
+    assert cls.script.stem in vars(sys.modules[cls.__module__])
+    assert Path(vars(sys.modules[cls.__module__])[cls.script.stem].__file__) == cls.script
 
 
 @pytest.mark.parametrize("cls", [GearsOfficial, BiolordOfficial, ScgenOfficial, CpaOfficial])
