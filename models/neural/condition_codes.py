@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...bench.contracts.condition import Condition
+from ...bench.contracts.errors import UsageError
 
 Array = np.ndarray[Any, Any]
 
@@ -62,7 +63,14 @@ class ConditionCodes:
         """(n, k) float32: the dose of each target over its largest one, so that no unit matters to a network.
 
         1 where the screen has no doses, 0 for targets that are not perturbed.
+
+        Raises
+        ------
+        UsageError
+            If a target was not trained on.
         """
+        if unseen := sorted({t for c in conditions for t in c.targets} - self.column.keys()):
+            raise UsageError(f"{unseen[0]} was not trained on, and nothing is known of what it does to a cell; leave it out.")
         out = np.zeros((len(conditions), len(self.targets)), dtype=np.float32)
         for row, condition in zip(out, conditions, strict=True):
             for i, target in enumerate(condition.targets):

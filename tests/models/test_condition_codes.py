@@ -79,3 +79,18 @@ def test_a_time_that_no_other_condition_has_cannot_be_predicted():
     assert seen_targets(early, [Condition(("A", "B"), time=6)])
     assert not seen_targets(late, [early])
     assert not seen_targets(Condition(("A",), context="x", time=6), [early])
+
+
+def test_of_many_conditions_some_are_tried(make_data):
+    """Singles, none of which can be predicted from the rest."""
+    asked = []
+
+    def predictable(condition, others):
+        asked.append(condition)
+        return False
+
+    data = make_data([Condition((f"T{i:04d}",)) for i in range(700)])
+    kept, watched = held_out(data, seed=0, predictable=predictable)
+    assert len(watched) == 0
+    assert len(kept) == 700
+    assert len(asked) == 500

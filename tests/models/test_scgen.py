@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pbench.bench.contracts.condition import Condition
+from pbench.bench.contracts.errors import UsageError
+from pbench.models.sams_vae import SamsVae
 from pbench.models.scgen import ScGen
 
 QUICK = {"epochs": 3, "width": 32, "hidden": 1, "latent": 8}
@@ -80,3 +84,12 @@ def test_it_learns_to_return_cells(screen):
     predicted = model.predict([single], screen.controls).mean[0]
     truth, control = screen.perturbed.mean[screen.perturbed.row(single)], screen.controls.mean[0]
     assert np.mean((predicted - truth) ** 2) < 0.5 * np.mean((control - truth) ** 2)
+
+
+def test_cells_of_an_unknown_target_are_encoded_where_the_network_is_told_nothing(screen):
+    cells = screen.cells
+    strange = replace(cells, conditions=(*cells.conditions[:-1], Condition(("new",))))
+    codes = ScGen(**QUICK).fit(screen, seed=0).encode(strange)["latent"]
+    assert np.isfinite(codes).all()
+    with pytest.raises(UsageError, match="new was not trained on"):
+        SamsVae(epochs=1).fit(screen, seed=0).encode(strange)
