@@ -252,10 +252,6 @@ class CellGenerator(Model):
         from .cell_batches import profiles_of
 
         self._check_fitted("network_")
-        if unseen := sorted({t for c in cells.conditions for t in c.targets} - set(self.codes_.targets)):
-            raise UsageError(
-                f"{unseen[0]} was not trained on, and nothing is known of what it does to a cell; leave its cells out."
-            )
         told, covariates = self._tensors(cells.conditions)
         parts: dict[str, list[Array]] = {}
         with torch.no_grad():
