@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from pbench.bench.contracts import registry
-from pbench.bench.contracts.model import Capabilities, Model
+from pbench.bench.contracts.model import Capabilities, Model, parameters
 from pbench.bench.contracts.prediction import Prediction
 from pbench.bench.engine.check import CHECKS, check_model, toy
 from pbench.models import CATALOGUE
 
 
-@pytest.mark.parametrize("name", [name for name, value in CATALOGUE.items() if value[2:] != ("submission",)])
-def test_every_registered_model_passes_every_check(name):
-    problems = {v.check: v.problem for v in check_model(registry.models.get(name)) if v.problem}
+@pytest.mark.parametrize("name", [n for n, value in CATALOGUE.items() if value[2:] not in (("submission",), ("official",))])
+def test_every_registered_model_passes_every_check(name, monkeypatch):
+    """Adapters of official packages have tests of their own; networks are checked after two epochs."""
+    cls = registry.models.get(name)
+    if "epochs" in parameters(cls):
+        monkeypatch.setitem(cls.__init__.__kwdefaults__, "epochs", 2)
+    problems = {v.check: v.problem for v in check_model(cls) if v.problem}
     assert problems == {}
 
 
