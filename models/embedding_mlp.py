@@ -109,7 +109,7 @@ class EmbeddingMlp(Model, ABC):
         settings = Settings(self.epochs, self.learning_rate, self.weight_decay, self.patience)
         control = data.controls.control_mean(watched.conditions)
         with seeded(seed, self.device_):
-            for member in range(self.members):
+            for _ in range(self.members):
                 network = SetNetwork(
                     vectors.shape[1],
                     changes.shape[1],
@@ -132,7 +132,7 @@ class EmbeddingMlp(Model, ABC):
                         lambda rng: [trained],
                         descent,
                         settings,
-                        seed=seed + member,
+                        seed=seed,
                         score=score if len(watched) else None,
                     )
                 )

@@ -11,7 +11,8 @@ import numpy as np
 from ..bench.contracts.condition import Condition
 from ..bench.contracts.model import Capabilities
 from ..bench.contracts.training import Cells, TrainingData
-from .neural.generation import CONTROLS, CellGenerator, Scene
+from .neural.cell_model import CONTROLS
+from .neural.generation import CellGenerator, Scene
 
 if TYPE_CHECKING:
     from .neural.expression import Expression

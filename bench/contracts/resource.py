@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+#: Rows of a similarity that are dense at a time.
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,30 @@ class GeneEdges:
     source: Array
     target: Array
     weight: Array
+
+    @classmethod
+    def nearest(cls, similarity: Callable[[slice], Array], n: int, *, n_neighbors: int, threshold: float) -> GeneEdges:
+        """Edges to each of n names from those that are most similar to it, in order of their target.
+
+        Parameters
+        ----------
+        similarity
+            (rows, n) similarities of a slice of the names to all; only so many rows are dense at a time.
+        n_neighbors
+            Edges to each name beside the largest, which is most often that from itself; of ties the name that comes first.
+        threshold
+            Similarities up to this are no edges.
+        """
+        sources, targets, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        for start in range(0, n, _BLOCK):
+            block = similarity(slice(start, start + _BLOCK))
+            nearest = np.argsort(-block, axis=1, kind="stable")[:, : n_neighbors + 1]
+            weight = np.take_along_axis(block, nearest, axis=1)
+            row, place = np.nonzero(weight > threshold)
+            sources.append(nearest[row, place].astype(np.int64))
+            targets.append((start + row).astype(np.int64))
+            weights.append(weight[row, place].astype(np.float32))
+        return cls(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights))
 
 
 @dataclass(frozen=True)

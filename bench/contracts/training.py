@@ -61,6 +61,10 @@ class Profiles:
         """(G,) mean over all cells of all rows, each cell weighted equally."""
         return np.average(self.mean.astype(np.float64), axis=0, weights=self.n_cells)
 
+    def pooled_variance(self) -> Array:
+        """(G,) variance over all cells of all rows, each cell weighted equally."""
+        return np.average(self.var + (self.mean - self.pooled_mean()) ** 2, axis=0, weights=self.n_cells)
+
     def control_mean(self, conditions: Sequence[Condition]) -> Array:
         """(len(conditions), G) control mean of each condition's context, for `Profiles` of controls.
 
@@ -145,6 +149,13 @@ class TrainingData:
     @cached_property
     def gene_index(self) -> dict[str, int]:
         return {g: i for i, g in enumerate(self.genes)}
+
+    def profiles(self, conditions: Sequence[Condition]) -> Profiles:
+        """Profiles of some conditions, the controls among them first."""
+        wanted = set(conditions)
+        parts = [p.select(lambda c: c in wanted) for p in (self.controls, self.perturbed)]
+        mean, var, n_cells = (np.concatenate([getattr(p, name) for p in parts]) for name in ("mean", "var", "n_cells"))
+        return Profiles(tuple(c for p in parts for c in p.conditions), mean, var, n_cells)
 
     @cached_property
     def shifts(self) -> Array:

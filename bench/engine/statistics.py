@@ -13,6 +13,7 @@ from scipy import sparse
 from ..contracts.condition import Condition
 from ..contracts.errors import DataError
 from ..contracts.training import Profiles
+from ..kernels.normalisation import log1p_per_10k
 
 Array = np.ndarray[Any, Any]
 #: Rows of a block that is copied or read.
@@ -62,11 +63,7 @@ def on_profile_scale(X: Any, scale: str) -> Any:
     if scale != "counts":
         return X
     if sparse.issparse(X):
-        X = sparse.csr_matrix(X, dtype=np.float64)
-        depth = np.asarray(X.sum(axis=1)).ravel()
-        factor = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
-        X.data = np.log1p(X.data * np.repeat(factor, np.diff(X.indptr)))
-        return X
+        return log1p_per_10k(sparse.csr_matrix(X))
     X = np.asarray(X, dtype=np.float64)
     depth = X.sum(axis=1, keepdims=True)
     return np.log1p(X * np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0))

@@ -12,6 +12,7 @@ import torch
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.errors import UsageError
 from ...bench.contracts.training import Cells
+from ...bench.kernels.normalisation import log1p_per_10k
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +29,7 @@ class Batch:
         (b,) int64 position of each cell's condition among those of the `CellBatches`.
     controls
         (b, G) a random control cell of the same context beside each, where partners were asked for.
-    counts, library
+    counts, depth
         (b, G) counts and (b,) their totals, on screens of counts where counts were asked for.
     """
 
@@ -36,7 +37,7 @@ class Batch:
     codes: torch.Tensor
     controls: torch.Tensor | None = None
     counts: torch.Tensor | None = None
-    library: torch.Tensor | None = None
+    depth: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -44,12 +45,7 @@ class Batch:
 
 def profiles_of(X: Any, scale: str) -> Array:
     """(n, G) float32 cells of a CSR slice as log1p of counts per 10,000; unchanged on the scales ``log1p_1e4`` and ``raw``."""
-    if scale == "counts":
-        depth = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
-        factor = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
-        X = X.copy()
-        X.data = np.log1p(X.data * np.repeat(factor, np.diff(X.indptr))).astype(np.float32)
-    return X.toarray()
+    return (log1p_per_10k(X).astype(np.float32) if scale == "counts" else X).toarray()
 
 
 class CellBatches:
@@ -122,16 +118,16 @@ class CellBatches:
         """The cells at some positions of `rows`."""
         X: Any = self.cells.X[self.rows[chosen]]
         codes = self.codes[chosen]
-        controls = counts = library = None
+        controls = counts = depth = None
         if self.partners:
             drawn = (rng.random(len(chosen)) * self._pool_sizes[codes]).astype(np.int64)
             partner = np.array([self._pools[c][d] for c, d in zip(codes.tolist(), drawn.tolist(), strict=True)])
             controls = self._tensor(profiles_of(self.cells.X[partner], self.cells.scale))
         if self.counts:
             counts = self._tensor(X.toarray())
-            library = counts.sum(dim=1)
+            depth = counts.sum(dim=1)
         return Batch(
-            self._tensor(profiles_of(X, self.cells.scale)), self._tensor(codes), controls=controls, counts=counts, library=library
+            self._tensor(profiles_of(X, self.cells.scale)), self._tensor(codes), controls=controls, counts=counts, depth=depth
         )
 
     def _tensor(self, values: Array) -> torch.Tensor:
@@ -170,12 +166,12 @@ class Starts:
     ----------
     cells
         (n, G) float32 on the scale of the profiles.
-    library
+    depth
         (n,) float32 total counts; ones where the screen has no counts.
     """
 
     cells: Array
-    library: Array
+    depth: Array
 
 
 def starts(cells: Cells, context: str | None, n: int, rng: np.random.Generator) -> Starts:
@@ -183,5 +179,5 @@ def starts(cells: Cells, context: str | None, n: int, rng: np.random.Generator) 
     rows = control_rows(cells, context)
     chosen = rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
     X: Any = cells.X[chosen]
-    library = np.asarray(X.sum(axis=1), dtype=np.float32).ravel() if cells.scale == "counts" else np.ones(len(chosen), np.float32)
-    return Starts(profiles_of(X, cells.scale), library)
+    depth = np.asarray(X.sum(axis=1), dtype=np.float32).ravel() if cells.scale == "counts" else np.ones(len(chosen), np.float32)
+    return Starts(profiles_of(X, cells.scale), depth)

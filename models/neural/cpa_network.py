@@ -68,13 +68,13 @@ class Blend:
         def mean(values: torch.Tensor) -> torch.Tensor:
             return share * values + (1 - share) * values[order]
 
-        if batch.counts is None or batch.library is None:
+        if batch.counts is None or batch.depth is None:
             mixed = replace(batch, cells=mean(batch.cells))
         else:
-            counts, library = mean(batch.counts), mean(batch.library)
+            counts, depth = mean(batch.counts), mean(batch.depth)
             # Two empty cells make an empty one.
-            factor = 1e4 / library.clamp(min=1e-6)
-            mixed = replace(batch, counts=counts, library=library, cells=torch.log1p(counts * factor[:, None]))
+            factor = 1e4 / depth.clamp(min=1e-6)
+            mixed = replace(batch, counts=counts, depth=depth, cells=torch.log1p(counts * factor[:, None]))
         return mixed, cls(batch.codes[order], share)
 
 
@@ -155,9 +155,9 @@ class CpaNetwork(nn.Module):
         """(n, latent) what conditions add to the basal state: targets (n, k) by their doses, and covariates (n, c)."""
         return self.doser(told) @ self.targets + covariates @ self.covariates
 
-    def decode(self, latent: torch.Tensor, library: torch.Tensor | None) -> Expression:
+    def decode(self, latent: torch.Tensor, depth: torch.Tensor | None) -> Expression:
         """The `Expression` of (n, latent) states."""
-        return self.head(self.decoder(latent), library)
+        return self.head(self.decoder(latent), depth)
 
     def sample(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Basal states, drawn where the network is variational, and then their (n,) divergence from the prior."""
@@ -171,7 +171,7 @@ class CpaNetwork(nn.Module):
         basal, divergence = self.sample(batch.cells)
         # There are fewer conditions than cells, so effects are worked out once for each condition.
         moved = basal + looked_up(self.effects(self.told, self.known_covariates), batch.codes, blend)
-        loss = -self.likelihood(self.decode(moved, batch.library), batch).mean()
+        loss = -self.likelihood(self.decode(moved, batch.depth), batch).mean()
         return loss if divergence is None else loss + divergence.mean(), basal
 
     def likelihood(self, expression: Expression, batch: Batch) -> torch.Tensor:
@@ -190,10 +190,10 @@ class CpaNetwork(nn.Module):
         """The mean loss of a batch without adversaries."""
         return self.reconstruct(batch)[0]
 
-    def imagine(self, cells: torch.Tensor, library: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
+    def imagine(self, cells: torch.Tensor, depth: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
         """The `Expression` of control cells as if they had been perturbed."""
         basal, _ = self.sample(cells)
-        return self.decode(basal + self.effects(told, covariates), library)
+        return self.decode(basal + self.effects(told, covariates), depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
         """``basal``: what the encoder makes of cells; ``latent``: with their own condition added."""

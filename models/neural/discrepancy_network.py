@@ -132,7 +132,7 @@ class DiscrepancyNetwork(nn.Module):
             total = total + len(own) / len(codes) * value
         return total
 
-    def imagine(self, cells: torch.Tensor, library: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
+    def imagine(self, cells: torch.Tensor, depth: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
         """Decoded cells; the decoder has no noise, so that all spread between cells is that of the latent variables."""
         z = draw(*self.exogenous(cells))
         mean = self.decoder(self.caused(z + self.shift(told)))

@@ -28,17 +28,17 @@ class Expression:
         (n, G): of the values, or expected counts.
     spread
         (G,) or (n, G): log variance of normal values; (G,) log inverse dispersion log θ of counts.
-    library
+    depth
         (n,) totals that expected counts are for; None for normal values.
     """
 
     mean: torch.Tensor
     spread: torch.Tensor
-    library: torch.Tensor | None = None
+    depth: torch.Tensor | None = None
 
     def log_likelihood(self, batch: Batch) -> torch.Tensor:
         """(n,) log density of cells, summed over genes; that of counts without the term log x!, which no parameter changes."""
-        if self.library is None:
+        if self.depth is None:
             error = (batch.cells - self.mean) ** 2 * torch.exp(-self.spread)
             return -0.5 * (error + self.spread + math.log(2 * math.pi)).sum(dim=1)
         assert batch.counts is not None
@@ -47,20 +47,20 @@ class Expression:
     def moments(self) -> tuple[Array, Array]:
         """(G,) mean and variance over the cells and their noise, float64, on the scale of the profiles."""
         mean = self.mean.detach().double().cpu().numpy()
-        if self.library is None:
+        if self.depth is None:
             noise = torch.exp(self.spread).double().expand(self.mean.shape).mean(dim=0).cpu().numpy()
             return mean.mean(axis=0), mean.var(axis=0) + noise
         from ...bench.kernels.count_moments import log_count_moments
 
         # An empty cell has expected counts of zero, whatever they are multiplied by.
-        scale = 1e4 / np.maximum(self.library.double().cpu().numpy(), 1e-6)
+        scale = 1e4 / np.maximum(self.depth.double().cpu().numpy(), 1e-6)
         first, second = log_count_moments(mean, torch.exp(self.spread).double().cpu().numpy(), scale)
         return first, np.maximum(second - first**2, 0.0)
 
     def draws(self, rng: np.random.Generator, *, positive: bool = True) -> Array:
         """(n, G) float32 a cell for each row, on the scale of the profiles; normal values are cut at zero where they must be."""
         mean = self.mean.detach().double().cpu().numpy()
-        if self.library is None:
+        if self.depth is None:
             deviation = torch.exp(0.5 * self.spread).double().cpu().numpy()
             drawn = mean + deviation * rng.standard_normal(mean.shape)
             return (np.maximum(drawn, 0) if positive else drawn).astype(np.float32)
@@ -137,7 +137,7 @@ class _CountLogLikelihood(torch.autograd.Function):
 class ExpressionHead(nn.Module):
     """The last layer of a decoder: from hidden units to an `Expression`.
 
-    Normal: mean W h + b and a variance for each gene. Counts: μ = library · softmax(W h + b) and a dispersion for each gene.
+    Normal: mean W h + b and a variance for each gene. Counts: μ = depth · softmax(W h + b) and a dispersion for each gene.
 
     Parameters
     ----------
@@ -151,11 +151,11 @@ class ExpressionHead(nn.Module):
         self.linear = nn.Linear(n_in, n_genes)
         self.spread = nn.Parameter(torch.zeros(n_genes))
 
-    def forward(self, hidden: torch.Tensor, library: torch.Tensor | None = None) -> Expression:
+    def forward(self, hidden: torch.Tensor, depth: torch.Tensor | None = None) -> Expression:
         out = self.linear(hidden)
         if self.kind == "counts":
-            assert library is not None
-            return Expression(library[:, None] * torch.softmax(out, dim=1), self.spread.clamp(-10, 10), library)
+            assert depth is not None
+            return Expression(depth[:, None] * torch.softmax(out, dim=1), self.spread.clamp(-10, 10), depth)
         return Expression(out, self.spread.clamp(-10, 10))
 
     @torch.no_grad()

@@ -15,6 +15,8 @@ import torch.utils.deterministic
 
 from ...bench.contracts.errors import TrainingFailed, UsageError
 
+DECAYS = ("none", "step", "cosine")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,7 +33,7 @@ class Settings:
     clip
         Largest norm of the gradient; 0 clips nothing.
     decay
-        ``none``, or ``cosine`` for a learning rate that falls to zero over the epochs.
+        Of the learning rate: ``none``, ``cosine`` to zero over the epochs, or ``step``, half of it after each epoch.
     """
 
     epochs: int
@@ -42,8 +44,8 @@ class Settings:
     decay: str = "none"
 
     def __post_init__(self) -> None:
-        if self.decay not in ("none", "cosine"):
-            raise UsageError(f"decay={self.decay!r} is unknown; use none or cosine.")
+        if self.decay not in DECAYS:
+            raise UsageError(f"decay={self.decay!r} is unknown; use one of {', '.join(DECAYS)}.")
         if self.epochs < 1:
             raise UsageError(f"epochs={self.epochs} would leave the network untrained; use 1 or more.")
 
@@ -146,16 +148,20 @@ class Descent:
         loss = self.loss_of(batch)
         loss.backward()
         if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            self._clip()
         self.optimiser.step()
         return float(loss.detach())
 
+    def _clip(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+
     def at_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch."""
-        if self.settings.decay == "cosine":
-            share = 0.5 * (1 + np.cos(np.pi * epoch / self.settings.epochs))
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.settings.learning_rate * share
+        if self.settings.decay == "none":
+            return
+        share = 0.5**epoch if self.settings.decay == "step" else 0.5 * (1 + np.cos(np.pi * epoch / self.settings.epochs))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * share
 
 
 def train(

@@ -11,6 +11,7 @@ import torch
 
 from ...bench.contracts.condition import Condition
 from .change_moments import ChangeMoments
+from .fitting import Descent, Settings
 from .gears_loss import mean_power, over_genes, sign_direction, soft_direction
 from .gears_network import GearsNetwork, Told
 from .gene_graphs import GeneGraph
@@ -103,39 +104,22 @@ class GearsObjective:
         return total
 
 
-class AdamDescent:
+class AdamDescent(Descent):
     """One step of Adam for each batch, as GEARS takes it: decay added to the gradient, each of its entries clipped.
 
     Parameters
     ----------
     objective
         Loss of a batch.
-    epochs
-        Those of a cosine schedule.
-    decay
-        ``step`` halves the learning rate each epoch, ``cosine`` lowers it to zero, ``none`` keeps it.
-    clip
-        Largest absolute value of an entry of the gradient; 0 clips nothing.
+    settings
+        Its ``clip`` is the largest absolute value of an entry of the gradient; 0 clips nothing.
     """
 
-    def __init__(
-        self, objective: GearsObjective, *, learning_rate: float, weight_decay: float, epochs: int, decay: str, clip: float
-    ) -> None:
-        self.objective, self.learning_rate, self.epochs, self.decay, self.clip = objective, learning_rate, epochs, decay, clip
-        self.parameters = list(objective.network.parameters())
-        self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    def __init__(self, objective: GearsObjective, settings: Settings) -> None:
+        super().__init__(objective.network, objective, settings)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
 
-    def __call__(self, moments: ChangeMoments) -> float:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = self.objective(moments)
-        loss.backward()
-        if self.clip:
-            torch.nn.utils.clip_grad_value_(self.parameters, self.clip)
-        self.optimiser.step()
-        return float(loss.detach())
-
-    def at_epoch(self, epoch: int) -> None:
-        """Set the learning rate of an epoch."""
-        share = {"none": 1.0, "step": 0.5**epoch, "cosine": 0.5 * (1 + np.cos(np.pi * epoch / self.epochs))}[self.decay]
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate * share
+    def _clip(self) -> None:
+        torch.nn.utils.clip_grad_value_(self.network.parameters(), self.settings.clip)

@@ -98,19 +98,14 @@ class GearsTraining:
         """Train a new network on some of the conditions; on the watched ones is seen when to stop."""
         wanted = self.settings
         changes = self._changes(conditions)
-        settings = Settings(epochs, wanted.learning_rate, wanted.weight_decay, wanted.patience)
+        settings = Settings(
+            epochs, wanted.learning_rate, wanted.weight_decay, wanted.patience, clip=wanted.clip, decay=wanted.decay
+        )
         with seeded(seed, self.device):
             network = GearsNetwork(
                 self.coexpression.adjacency, len(self.graph.names), hidden=wanted.hidden, uncertainty=wanted.uncertainty
             ).to(self.device)
-            descent = AdamDescent(
-                self._objective(network, conditions),
-                learning_rate=wanted.learning_rate,
-                weight_decay=wanted.weight_decay,
-                epochs=epochs,
-                decay=wanted.decay,
-                clip=wanted.clip,
-            )
+            descent = AdamDescent(self._objective(network, conditions), settings)
             reader = ShiftReader(network, self.graph, self.device)
             score = self._score(reader, watched) if watched is not None and len(watched) else None
             return reader, train(network, changes.epoch, descent, settings, seed=seed, score=score, at_epoch=descent.at_epoch)

@@ -19,8 +19,8 @@ Array = np.ndarray[Any, Any]
 
 #: Of GEARS (Roohani et al. 2024): the 20 nearest genes beside the gene itself, and what counts as near.
 NEIGHBORS, SIMILAR, COEXPRESSED = 20, 0.1, 0.4
-#: Rows of a similarity that are dense at a time, and values of the dense sample of cells that correlations are taken from.
-_BLOCK, _SAMPLE = 512, 2**25
+#: Values of the dense sample of cells that correlations are taken from.
+_SAMPLE = 2**25
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def similarity_edges(values: Array, n_neighbors: int = NEIGHBORS, threshold: flo
         whole = length[block, None] + length[None, :] - shared if binary else length[block, None] * length[None, :]
         return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
-    return _nearest(similarity, len(rows), n_neighbors, threshold)
+    return GeneEdges.nearest(similarity, len(rows), n_neighbors=n_neighbors, threshold=threshold)
 
 
 def coexpression_edges(
@@ -138,7 +138,7 @@ def coexpression_edges(
     size = np.sqrt(np.einsum("ng,ng->g", Z, Z, dtype=np.float64))
     varies = size > 1e-6 * np.sqrt(len(rows))
     Z *= np.divide(1, size, out=np.zeros_like(size), where=varies).astype(np.float32)
-    return _nearest(lambda block: np.abs(Z[:, block].T @ Z), n_genes, n_neighbors, threshold)
+    return GeneEdges.nearest(lambda block: np.abs(Z[:, block].T @ Z), n_genes, n_neighbors=n_neighbors, threshold=threshold)
 
 
 def random_edges(n: int, *, seed: int, n_neighbors: int = NEIGHBORS) -> GeneEdges:
@@ -150,18 +150,3 @@ def random_edges(n: int, *, seed: int, n_neighbors: int = NEIGHBORS) -> GeneEdge
         row[:] = rng.choice(n - 1, k, replace=False)
         row[row >= i] += 1
     return GeneEdges(source.ravel(), np.repeat(np.arange(n), k), np.ones(n * k, np.float32))
-
-
-def _nearest(similarity: Any, n: int, n_neighbors: int, threshold: float) -> GeneEdges:
-    sources, targets, weights = [], [], []
-    for start in range(0, n, _BLOCK):
-        block = similarity(slice(start, start + _BLOCK))
-        nearest = np.argsort(-block, axis=1, kind="stable")[:, : n_neighbors + 1]
-        weight = np.take_along_axis(block, nearest, axis=1)
-        row, place = np.nonzero(weight > threshold)
-        sources.append(nearest[row, place].astype(np.int64))
-        targets.append((start + row).astype(np.int64))
-        weights.append(weight[row, place].astype(np.float32))
-    if not n:
-        return GeneEdges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    return GeneEdges(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights))

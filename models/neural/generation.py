@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ import numpy as np
 
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.identity import derived_seed
-from ...bench.contracts.model import Capabilities, Model
+from ...bench.contracts.model import Capabilities
 from ...bench.contracts.prediction import LazyCells, Prediction
 from ...bench.contracts.training import Cells, Profiles, TrainingData
+from .cell_model import CONTROLS, SCORED, CellModel
 from .condition_codes import ConditionCodes
-from .held_out import held_out, mean_error, seen_targets
+from .held_out import held_out, mean_error
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from .fitting import Settings
 
 Array = np.ndarray[Any, Any]
-
-#: Control cells that a prediction starts from, and that an epoch's score does.
-CONTROLS, SCORED = 300, 64
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ class Scene:
     covariates: torch.Tensor
 
 
-class CellGenerator(Model):
+class CellGenerator(CellModel):
     """Base of models that generate the cells of a condition from control cells.
 
     A subclass makes the network in `_network`, a module with two methods, and a third where it has latents:
 
     - ``loss(batch)``: the mean loss of a `Batch`, whose codes index ``scene.told`` and ``scene.covariates``;
-    - ``imagine(cells, library, told, covariates)``: an `Expression` for control cells (n, G) as if perturbed, told (n, k);
+    - ``imagine(cells, depth, told, covariates)``: an `Expression` for control cells (n, G) as if perturbed, told (n, k);
     - ``latents(cells, told, covariates)``: named latent means, such as ``basal``.
 
     Predicted means and variances are exact over the noise of the likelihood and averages over at most 300 control cells.
@@ -71,13 +70,7 @@ class CellGenerator(Model):
 
     capabilities = Capabilities(needs_cells=True, stochastic=True, packages=("torch",), imports=("torch", "numba"))
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    patience: int
     likelihood: str
-    device: str
     #: Whether control cells are trained on as cells of a condition without targets, and whether batches hold partners.
     trains_on_controls = True
     partners = False
@@ -86,13 +79,9 @@ class CellGenerator(Model):
     #: Conditions in a batch, where a batch holds pieces of a few; None for cells at random.
     groups: int | None = None
 
+    @abstractmethod
     def _network(self, scene: Scene) -> Any:
-        raise NotImplementedError
-
-    def _settings(self) -> Settings:
-        from .fitting import Settings
-
-        return Settings(self.epochs, self.learning_rate, self.weight_decay, self.patience)
+        """The module."""
 
     def _step(self, network: Any, settings: Settings) -> tuple[Callable[[Any], float], Callable[[int], None]]:
         """What is done for a batch, and at the beginning of an epoch."""
@@ -106,14 +95,6 @@ class CellGenerator(Model):
                 network.at_epoch(epoch, settings.epochs)
 
         return descent, at_epoch
-
-    def _predictable(self, condition: Condition, others: list[Condition]) -> bool:
-        """Whether a condition could be predicted by a model trained on `others`."""
-        return seen_targets(condition, others)
-
-    def _refusal(self, condition: Condition) -> str | None:
-        """Why a condition cannot be predicted; None where it can."""
-        return None if self.codes_.knows(condition) else "capability: unseen target, context or time"
 
     def fit(self, data: TrainingData, *, seed: int) -> CellGenerator:
         """Train on cells, watching perturbations that are left out of training.
@@ -161,22 +142,16 @@ class CellGenerator(Model):
         from .expression import likelihood_of
 
         kind = likelihood_of(self.likelihood, data.cells.scale)
-        X: Any = data.cells.X
         known = set(conditions)
         taken = np.isin(data.cells.codes, [i for i, c in enumerate(data.cells.conditions) if c in known])
         if kind == "counts":
+            X: Any = data.cells.X
             mean = np.asarray(X.multiply(taken[:, None]).sum(axis=0), dtype=np.float64).ravel()
             mean, variance = mean / max(mean.sum(), 1), np.ones(len(data.genes))
         else:
-            trained = [p.select(lambda c: c in known) for p in (data.controls, data.perturbed)]
-            if not any(map(len, trained)):
-                trained = [data.controls]
-            pooled = Profiles(
-                tuple(c for p in trained for c in p.conditions),
-                *(np.concatenate([getattr(p, name) for p in trained]) for name in ("mean", "var", "n_cells")),
-            )
-            mean = pooled.pooled_mean()
-            variance = np.average(pooled.var + (pooled.mean - mean) ** 2, axis=0, weights=pooled.n_cells)
+            trained = data.profiles(conditions)
+            trained = trained if len(trained) else data.controls
+            mean, variance = trained.pooled_mean(), trained.pooled_variance()
         told, covariates = self._tensors(conditions)
         return Scene(
             n_genes=len(data.genes),
@@ -191,12 +166,6 @@ class CellGenerator(Model):
             covariates=covariates,
         )
 
-    def _tensors(self, conditions: Sequence[Condition]) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
-        told, covariates = self.codes_.multi_hot(conditions), self.codes_.covariates(conditions)
-        return torch.from_numpy(told).to(self.device_), torch.from_numpy(covariates).to(self.device_)
-
     def _imagined(self, condition: Condition, n: int = CONTROLS) -> Expression:
         """An `Expression` for control cells of a condition's context; the same whenever it is asked."""
         import torch
@@ -204,10 +173,10 @@ class CellGenerator(Model):
         from .fitting import seeded
 
         own = self.starts_[condition.context]
-        cells, library = (torch.from_numpy(a[:n]).to(self.device_) for a in (own.cells, own.library))
+        cells, depth = (torch.from_numpy(a[:n]).to(self.device_) for a in (own.cells, own.depth))
         with torch.no_grad(), seeded(derived_seed("imagined", self.seed_, condition.key), self.device_):
             told, covariates = (t.expand(len(cells), -1) for t in self._tensors([condition]))
-            return self.network_.imagine(cells, library, told, covariates)
+            return self.network_.imagine(cells, depth, told, covariates)
 
     def _moments(self, conditions: Sequence[Condition], n: int = CONTROLS) -> tuple[Array, Array]:
         moments = [self._imagined(c, n).moments() for c in conditions]
@@ -218,15 +187,10 @@ class CellGenerator(Model):
         rng = np.random.default_rng(derived_seed("cells", self.seed_, condition.key))
         return self._imagined(condition).draws(rng, positive=self.positive_)
 
-    def diagnostics(self) -> dict[str, Any]:
-        """Epochs, losses and speed of training."""
-        return self.history_.summary()
-
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
         """Mean, variance and cells of each condition, from control cells of its context."""
         self._check_fitted("network_")
-        absent = {c: reason for c in conditions if (reason := self._refusal(c))}
-        known = tuple(c for c in conditions if c not in absent)
+        known, absent = self._parted(conditions)
         mean, variance = self._moments(known)
         return Prediction(
             known,

@@ -154,9 +154,9 @@ class PerturbedNetwork(nn.Module):
         invariant = self.to_invariant(h).chunk(2, dim=1)
         return (variant[0], variant[1].clamp(-10, 10)), (invariant[0], invariant[1].clamp(-10, 10))
 
-    def decoded(self, variant: torch.Tensor, invariant: torch.Tensor, library: torch.Tensor | None) -> Expression:
+    def decoded(self, variant: torch.Tensor, invariant: torch.Tensor, depth: torch.Tensor | None) -> Expression:
         """Expression of latents; u is not looked at."""
-        return self.head(self.decoder(torch.cat([variant, invariant], dim=1)), library)
+        return self.head(self.decoder(torch.cat([variant, invariant], dim=1)), depth)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Reconstruction + β_ν KL(q(z_ν) ‖ p(z_ν | z_ι, u)) + β_ι KL(q(z_ι) ‖ N(0, I)) + α alignment, a mean over cells."""
@@ -165,7 +165,7 @@ class PerturbedNetwork(nn.Module):
         # What the mechanisms are is worked out once for each condition of the batch.
         distinct, environment = batch.codes.unique(return_inverse=True)
         prior = self.mechanisms(self.u[distinct]).given(z_invariant, environment)
-        expression = self.decoded(draw(*variant), z_invariant, batch.library)
+        expression = self.decoded(draw(*variant), z_invariant, batch.depth)
         loss = self.reconstruction(expression, batch)
         loss = loss + self.heat * self.weights.variant * prior.divergence(*variant).mean()
         loss = loss + self.heat * self.weights.invariant * gaussian_divergence(*invariant).mean()
@@ -201,13 +201,13 @@ class PerturbedNetwork(nn.Module):
         # that what is taken off for chance is a little too much.
         return total.clamp(min=0)
 
-    def imagine(self, cells: torch.Tensor, library: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
+    def imagine(self, cells: torch.Tensor, depth: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
         """z_ι from control cells, z_ν from its prior at u, decoded."""
         distinct, environment = torch.cat([told, covariates], dim=1).unique(dim=0, return_inverse=True)
         mean, log_variance = self.to_invariant(self.trunk(cells)).chunk(2, dim=1)
         invariant = draw(mean, log_variance.clamp(-10, 10))
         variant = self.mechanisms(distinct).given(invariant, environment).sample()
-        return self.decoded(variant, invariant, library if self.head.kind == "counts" else None)
+        return self.decoded(variant, invariant, depth if self.head.kind == "counts" else None)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
         """Posterior means of z_ν and z_ι."""

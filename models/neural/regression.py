@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.identity import derived_seed
-from ...bench.contracts.model import Capabilities, Model
+from ...bench.contracts.model import Capabilities
 from ...bench.contracts.prediction import Prediction
 from ...bench.contracts.training import Profiles, TrainingData
+from .cell_model import CONTROLS, SCORED, CellModel
 from .condition_codes import ConditionCodes
-from .held_out import held_out, mean_error, seen_targets
+from .held_out import held_out, mean_error
 
 if TYPE_CHECKING:
     import torch
@@ -22,53 +24,20 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-#: Control cells that a prediction averages over, and that an epoch's score does.
-CONTROLS, SCORED = 300, 64
 
-
-class CellRegression(Model):
+class CellRegression(CellModel):
     """Base of models that minimise the squared error between a perturbed cell and what they make of a control cell.
 
     A subclass makes the network in `_network`: a module whose call (controls (b, G), targets (b, k), covariates (b, c)) returns
-    (b, G), where targets are what `_told` says of a condition's targets. Predicted means are averages of the network's answers
+    (b, G), where targets are the doses of the targets that were seen. Predicted means are averages of the network's answers
     over at most 300 control cells of the context. Control cells alone can be asked for too: the condition without targets.
     """
 
     capabilities = Capabilities(needs_cells=True, stochastic=True, packages=("torch",), imports=("torch",))
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    patience: int
-    device: str
-
+    @abstractmethod
     def _network(self, n_genes: int, n_told: int, n_covariates: int) -> Any:
-        raise NotImplementedError
-
-    def _prepare(self, data: TrainingData) -> None:
-        """Learn what `_told` needs, before training."""
-
-    def _told(self, conditions: Sequence[Condition]) -> Array:
-        """(n, k) float32, what the network is told of the targets."""
-        return self.codes_.multi_hot(conditions)
-
-    def _trainable(self, condition: Condition) -> bool:
-        """Whether `_told` can say something of a training condition."""
-        return True
-
-    def _predictable(self, condition: Condition, others: list[Condition]) -> bool:
-        """Whether a condition could be predicted by a model trained on `others`."""
-        return seen_targets(condition, others)
-
-    def _refusal(self, condition: Condition) -> str | None:
-        """Why a condition cannot be predicted; None where it can."""
-        return None if self.codes_.knows(condition) else "capability: unseen target, context or time"
-
-    def _loss(self, batch: Batch, predicted: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        return torch.nn.functional.mse_loss(predicted, batch.cells)
+        """The module, for told (b, n_told) and covariates (b, n_covariates)."""
 
     def fit(self, data: TrainingData, *, seed: int) -> CellRegression:
         """Train on cells, watching perturbations that are left out of training.
@@ -78,26 +47,27 @@ class CellRegression(Model):
         TrainingFailed
             If the loss becomes NaN or infinite, or memory runs out.
         """
+        import torch
+
         from .cell_batches import CellBatches, starts
-        from .fitting import Descent, Settings, device_of, seeded, train
+        from .fitting import Descent, device_of, seeded, train
 
         self.device_ = device_of(self.device)
-        self._prepare(data)
         rng = np.random.default_rng(derived_seed("starts", seed))
         conditions, watched = held_out(data, seed=seed, predictable=self._predictable)
-        conditions = tuple(c for c in conditions if self._trainable(c))
         self.codes_ = ConditionCodes.of([*data.perturbed.conditions, *data.controls.conditions])
         self.n_genes_ = len(data.genes)
         self.starts_ = {context: starts(data.cells, context, CONTROLS, rng).cells for context in self.codes_.contexts}
         batches = CellBatches(data.cells, conditions, self.batch_size, self.device_, partners=True)
-        settings = Settings(self.epochs, self.learning_rate, self.weight_decay, self.patience)
+        settings = self._settings()
         with seeded(seed, self.device_):
             told, covariates = self._tensors(conditions)
             self.network_ = self._network(self.n_genes_, told.shape[1], covariates.shape[1]).to(self.device_)
             self.network_.positive = data.scale != "raw"
 
             def loss_of(batch: Batch) -> torch.Tensor:
-                return self._loss(batch, self.network_(batch.controls, told[batch.codes], covariates[batch.codes]))
+                predicted = self.network_(batch.controls, told[batch.codes], covariates[batch.codes])
+                return torch.nn.functional.mse_loss(predicted, batch.cells)
 
             descent = Descent(self.network_, loss_of, settings)
             score = (lambda: mean_error(self._means(watched.conditions, SCORED), watched)) if len(watched) else None
@@ -105,12 +75,6 @@ class CellRegression(Model):
                 self.network_, batches.epoch, descent, settings, seed=seed, score=score, at_epoch=descent.at_epoch
             )
         return self
-
-    def _tensors(self, conditions: Sequence[Condition]) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
-        told, covariates = self._told(conditions), self.codes_.covariates(conditions)
-        return torch.from_numpy(told).to(self.device_), torch.from_numpy(covariates).to(self.device_)
 
     def _means(self, conditions: Sequence[Condition], n: int = CONTROLS) -> Array:
         """(len(conditions), G) mean answers over control cells."""
@@ -127,13 +91,8 @@ class CellRegression(Model):
                 out[i] = self.network_(start, *own).mean(dim=0, dtype=torch.float64).cpu().numpy()
         return out
 
-    def diagnostics(self) -> dict[str, Any]:
-        """Epochs, losses and speed of training."""
-        return self.history_.summary()
-
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
         """Average the network's answers over control cells of each condition's context."""
         self._check_fitted("network_")
-        absent = {c: reason for c in conditions if (reason := self._refusal(c))}
-        known = tuple(c for c in conditions if c not in absent)
+        known, absent = self._parted(conditions)
         return Prediction(known, self._means(known), fallback=np.zeros(len(known), dtype=bool), absent=absent)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
 from .layers import perceptron
 
 
-class ExpressionRegression(nn.Module):
+class ExpressionRegression(nn.Module, ABC):
     """Base: what a network computes is made positive where the screen is, by softplus.
 
     `positive` is set by who trains the network.
@@ -20,8 +22,9 @@ class ExpressionRegression(nn.Module):
         out = self.value(controls, torch.cat([told, covariates], dim=1))
         return nn.functional.softplus(out) if self.positive else out
 
+    @abstractmethod
     def value(self, controls: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """(b, G), of any sign."""
 
 
 class LinearAdditiveNetwork(ExpressionRegression):

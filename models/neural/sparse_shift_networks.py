@@ -111,8 +111,8 @@ class SparseShiftNetwork(nn.Module):
         mean, log_variance = self.encoder(torch.cat([(cells - self.centre) / self.scale, *told], dim=1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 10)
 
-    def decode(self, latent: torch.Tensor, covariates: torch.Tensor, library: torch.Tensor | None) -> Expression:
-        return self.head(self.trunk(torch.cat([latent, covariates], dim=1)), library)
+    def decode(self, latent: torch.Tensor, covariates: torch.Tensor, depth: torch.Tensor | None) -> Expression:
+        return self.head(self.trunk(torch.cat([latent, covariates], dim=1)), depth)
 
     def expected_shift(self, told: torch.Tensor) -> torch.Tensor:
         """(n, d) mean shift of conditions: the sum over targets of relative dose · P(inclusion) · effect."""
@@ -171,16 +171,16 @@ class AdditiveShiftNetwork(SparseShiftNetwork):
         for _ in range(self.particles):
             shift = told @ (relaxed_bernoulli(self.inclusion, self.temperature) * draw(self.effect, self.effect_spread))
             mean, log_variance = self.encode(batch.cells, shift, covariates)
-            expression = self.decode(draw(mean, log_variance) + shift, covariates, batch.library)
+            expression = self.decode(draw(mean, log_variance) + shift, covariates, batch.depth)
             divergence = gaussian_divergence(mean, log_variance)
             total = total + (divergence - expression.log_likelihood(batch)).mean()
         return total / self.particles + self.weight * self.global_divergence() / self.n_cells
 
-    def imagine(self, cells: torch.Tensor, library: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
+    def imagine(self, cells: torch.Tensor, depth: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
         """Decode the basal states of control cells plus the expected shift."""
         shift = self.expected_shift(told)
         basal = draw(*self.encode(cells, torch.zeros_like(shift), covariates * self.of_controls))
-        return self.decode(basal + shift, covariates, library)
+        return self.decode(basal + shift, covariates, depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
         shift = self.expected_shift(told)
@@ -213,15 +213,15 @@ class MechanismShiftNetwork(SparseShiftNetwork):
     def loss(self, batch: Batch) -> torch.Tensor:
         """Negative evidence lower bound for each cell and the log prior of the masks shared by all training cells."""
         mean, log_variance = self.encode(batch.cells)
-        expression = self.decode(draw(mean, log_variance), self.covariates[batch.codes], batch.library)
+        expression = self.decode(draw(mean, log_variance), self.covariates[batch.codes], batch.depth)
         divergence = gaussian_divergence(mean, log_variance, self.drawn_shift(self.told[batch.codes]))
         local = (self.weight * divergence - expression.log_likelihood(batch)).mean()
         return local - self.weight * beta_log_density(self.inclusion, self.penalty).sum() / self.n_cells
 
-    def imagine(self, cells: torch.Tensor, library: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
+    def imagine(self, cells: torch.Tensor, depth: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> Expression:
         """Decode draws of the prior of the condition; of the control cells only their totals are used."""
         shift = self.expected_shift(told)
-        return self.decode(shift + torch.randn_like(shift), covariates, library)
+        return self.decode(shift + torch.randn_like(shift), covariates, depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"latent": self.encode(cells)[0], "perturbation": self.expected_shift(told)}

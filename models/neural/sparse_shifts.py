@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...bench.contracts.condition import Condition
-from ...bench.contracts.training import Profiles, TrainingData
+from ...bench.contracts.training import TrainingData
 from .generation import CellGenerator, Scene
 
 if TYPE_CHECKING:
@@ -51,14 +51,8 @@ class SparseShifts(CellGenerator):
         return step, at_epoch
 
     def _scene(self, data: TrainingData, conditions: Sequence[Condition]) -> Scene:
-        trained = set(conditions)
-        parts = [p.select(lambda c: c in trained) for p in (data.controls, data.perturbed)]
-        names = ("mean", "var", "n_cells")
-        pooled = Profiles(
-            tuple(c for p in parts for c in p.conditions), *(np.concatenate([getattr(p, n) for p in parts]) for n in names)
-        )
-        mean = pooled.pooled_mean()
-        variance = np.average(pooled.var + (pooled.mean - mean) ** 2, axis=0, weights=pooled.n_cells)
+        trained = data.profiles(conditions)
+        mean, variance = trained.pooled_mean(), trained.pooled_variance()
         self.moments_ = mean, np.maximum(np.sqrt(variance), FLOOR)
         return super()._scene(data, conditions)
 

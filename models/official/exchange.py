@@ -12,8 +12,9 @@ import numpy as np
 
 from ...bench.contracts.condition import CONTROL, Condition, escape
 from ...bench.contracts.errors import InvalidPrediction
-from ...bench.contracts.resource import FeatureTable
+from ...bench.contracts.resource import FeatureTable, GeneEdges
 from ...bench.contracts.training import Cells
+from ...bench.kernels.normalisation import log1p_per_10k
 
 Array = np.ndarray[Any, Any]
 #: What a screen without contexts calls its one context.
@@ -41,15 +42,6 @@ def names_of(condition: Condition) -> dict[str, str]:
         "dose": "+".join(str(d) for _, d in pairs) or "1.0",
         "context": ONLY if condition.context is None else str(condition.context),
     }
-
-
-def normalised(X: Any) -> Any:
-    """CSR counts as log1p of counts per 10,000 of the cell, float32; a cell without counts stays zero."""
-    depth = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
-    factor = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
-    X = X.copy()
-    X.data = np.log1p(X.data * np.repeat(factor, np.diff(X.indptr))).astype(np.float32)
-    return X
 
 
 def write_cells(
@@ -80,7 +72,7 @@ def write_cells(
         wanted = set(meant)
         rows = np.flatnonzero(np.isin(cells.codes, [i for i, c in enumerate(cells.conditions) if c in wanted]))
         X: Any = cells.X[rows]
-        blocks.append(normalised(X) if log1p and cells.scale == "counts" else X)
+        blocks.append(log1p_per_10k(X) if log1p and cells.scale == "counts" else X)
         called = [{**names_of(c), "split": split} for c in cells.conditions]
         for key in (*names_of(Condition()), "split"):
             columns.setdefault(key, []).extend(called[code][key] for code in cells.codes[rows])
@@ -126,10 +118,8 @@ class Graph:
         unit = np.divide(table.values, length, out=np.zeros_like(table.values), where=length > 0)
         similar = unit @ unit.T
         np.fill_diagonal(similar, 1.0)
-        near = np.argsort(-similar, axis=1, kind="stable")[:, : _NEIGHBORS + 1]
-        weight = np.take_along_axis(similar, near, axis=1)
-        row, place = np.nonzero(weight > _THRESHOLD)
-        return cls(names, near[row, place], row, weight[row, place].astype(np.float32))
+        edges = GeneEdges.nearest(lambda block: similar[block], len(names), n_neighbors=_NEIGHBORS, threshold=_THRESHOLD)
+        return cls(names, edges.source, edges.target, edges.weight)
 
     def write(self, path: Path) -> None:
         """Write it as ``.npz`` without pickles."""

@@ -89,6 +89,7 @@ def test_training_step(benchmark, screen, batch_size, official):
     import torch
 
     from pbench.models.gears import Gears
+    from pbench.models.neural.fitting import Settings
     from pbench.models.neural.gears_network import GearsNetwork
     from pbench.models.neural.gears_objective import AdamDescent
     from pbench.models.neural.gears_training import GearsSettings, GearsTraining
@@ -107,9 +108,7 @@ def test_training_step(benchmark, screen, batch_size, official):
     prepared = time.perf_counter() - start
     torch.manual_seed(0)
     network = GearsNetwork(genes.adjacency, N_NODES).train()
-    step = AdamDescent(
-        training._objective(network, conditions), learning_rate=1e-3, weight_decay=5e-4, epochs=1, decay="none", clip=1.0
-    )
+    step = AdamDescent(training._objective(network, conditions), Settings(1, 1e-3, 5e-4, clip=1.0))
     rng, changes = np.random.default_rng(0), training._changes(conditions)
     batches = chain.from_iterable(changes.epoch(rng) for _ in range(100))
     cells = []

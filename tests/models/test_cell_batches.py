@@ -63,7 +63,7 @@ def test_codes_and_partners_belong_to_the_condition_and_its_context():
     for batch in batches.epoch(np.random.default_rng(0)):
         rows = batch.counts[:, 1].long().numpy() - 1
         np.testing.assert_array_equal(np.array([3, 2])[batch.codes], cells.codes[rows])
-        np.testing.assert_array_equal(batch.library, batch.counts.sum(dim=1))
+        np.testing.assert_array_equal(batch.depth, batch.counts.sum(dim=1))
         # Recover the marks of a control from ratios: log1p(1e4 c / total) has the same total within a cell.
         ratio = np.expm1(batch.controls[:, 0].numpy()) / np.expm1(batch.controls[:, 1].numpy())
         for code, r in zip(batch.codes, ratio, strict=True):
@@ -90,13 +90,13 @@ def test_without_own_controls_those_of_all_contexts_serve():
     assert len(starts(other, "z", 1000, np.random.default_rng(0)).cells) == int((cells.codes < 2).sum())
     few = starts(other, "x", 5, np.random.default_rng(0))
     assert few.cells.shape == (5, 9)
-    assert (few.library > 0).all()
+    assert (few.depth > 0).all()
 
 
 def test_no_counts_where_the_screen_has_none():
     batch = next(CellBatches(made(scale="log1p_1e4"), (A, B), 8, counts=True).epoch(np.random.default_rng(0)))
     assert batch.counts is None
-    assert batch.library is None
+    assert batch.depth is None
 
 
 def test_the_same_generator_gives_the_same_batches():

@@ -66,17 +66,17 @@ def test_moments_are_those_of_a_sum_and_of_draws():
 
     rng = np.random.default_rng(2)
     mean, theta = rng.gamma(1, 3, (4, 3)), np.array([0.5, 2.0, 30.0])
-    library = np.array([20.0, 50.0, 80.0, 300.0])
-    expression = Expression(*(torch.from_numpy(a) for a in (mean, np.log(theta), library)))
+    depth = np.array([20.0, 50.0, 80.0, 300.0])
+    expression = Expression(*(torch.from_numpy(a) for a in (mean, np.log(theta), depth)))
     first, variance = expression.moments()
     x = np.arange(2000)
-    value = np.log1p(x[:, None, None] * 1e4 / library[:, None])
+    value = np.log1p(x[:, None, None] * 1e4 / depth[:, None])
     p = nbinom.pmf(x[:, None, None], theta, theta / (theta + mean))
     expected = (p * value).sum(axis=0).mean(axis=0)
     np.testing.assert_allclose(first, expected, rtol=1e-5)
     np.testing.assert_allclose(variance, (p * value**2).sum(axis=0).mean(axis=0) - expected**2, rtol=1e-4)
     many = rng.poisson(rng.gamma(theta, mean / theta, (50_000, 4, 3)))
-    drawn = np.log1p(many * 1e4 / library[:, None])
+    drawn = np.log1p(many * 1e4 / depth[:, None])
     np.testing.assert_allclose(first, drawn.mean(axis=(0, 1)), atol=5 * drawn.std() / np.sqrt(200_000))
 
 
@@ -84,7 +84,7 @@ def test_moments_are_those_of_a_sum_and_of_draws():
 def test_moments_of_an_empty_cell_are_zero():
     from pbench.models.neural.expression import Expression
 
-    library = torch.tensor([0.0, 100.0])
-    both = Expression(library[:, None] * torch.tensor([0.25, 0.75]), torch.zeros(2), library)
-    full = Expression(both.mean[1:], both.spread, library[1:])
+    depth = torch.tensor([0.0, 100.0])
+    both = Expression(depth[:, None] * torch.tensor([0.25, 0.75]), torch.zeros(2), depth)
+    full = Expression(both.mean[1:], both.spread, depth[1:])
     np.testing.assert_allclose(both.moments()[0], full.moments()[0] / 2)

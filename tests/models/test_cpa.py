@@ -78,8 +78,8 @@ def batch(of, n=40, seed=1):
     if of.kind == "normal":
         return Batch(torch.from_numpy(rng.normal(size=(n, of.n_genes)).astype(np.float32)), codes)
     values = torch.from_numpy(rng.poisson(2.0, (n, of.n_genes)).astype(np.float32))
-    library = values.sum(dim=1)
-    return Batch(torch.log1p(values * (1e4 / library[:, None])), codes, counts=values, library=library)
+    depth = values.sum(dim=1)
+    return Batch(torch.log1p(values * (1e4 / depth[:, None])), codes, counts=values, depth=depth)
 
 
 class TestNetwork:
@@ -107,10 +107,10 @@ class TestNetwork:
         out = linear(np.maximum(norm(linear(latent, "decoder.0"), "decoder.1"), 0), "head.linear")
         if kind == "counts":
             share = np.exp(out - out.max(1, keepdims=True))
-            out = own.library.numpy()[:, None] * share / share.sum(1, keepdims=True)
+            out = own.depth.numpy()[:, None] * share / share.sum(1, keepdims=True)
         with torch.no_grad():
             found = net.latents(own.cells, of.told[own.codes], of.covariates[own.codes])
-            imagined = net.imagine(own.cells, own.library, of.told[own.codes], of.covariates[own.codes])
+            imagined = net.imagine(own.cells, own.depth, of.told[own.codes], of.covariates[own.codes])
             loss = net.loss(own)
         np.testing.assert_allclose(found["basal"], basal, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found["latent"], latent, rtol=1e-4, atol=1e-5)
@@ -162,8 +162,8 @@ class TestNetwork:
         torch.manual_seed(0)
         order = torch.randperm(len(own))
         torch.testing.assert_close(mixed.counts, 0.25 * own.counts + 0.75 * own.counts[order])
-        torch.testing.assert_close(mixed.library, mixed.counts.sum(dim=1))
-        torch.testing.assert_close(mixed.cells, torch.log1p(1e4 * mixed.counts / mixed.library[:, None]))
+        torch.testing.assert_close(mixed.depth, mixed.counts.sum(dim=1))
+        torch.testing.assert_close(mixed.cells, torch.log1p(1e4 * mixed.counts / mixed.depth[:, None]))
         expected = 0.25 * of.told[own.codes] + 0.75 * of.told[own.codes[order]]
         torch.testing.assert_close(looked_up(of.told, own.codes, blend), expected)
         normal, _ = Blend.of(batch(scene()), 1.0)
@@ -175,7 +175,7 @@ class TestNetwork:
         from pbench.models.neural.cpa_network import Blend
 
         own = batch(scene("counts"))
-        empty = replace(own, counts=torch.zeros_like(own.counts), library=torch.zeros_like(own.library))
+        empty = replace(own, counts=torch.zeros_like(own.counts), depth=torch.zeros_like(own.depth))
         mixed, _ = Blend.of(empty, 0.25)
         assert not mixed.cells.any()
 
@@ -369,11 +369,11 @@ class TestModel:
         with torch.no_grad():
             basal, _ = model.network_.basal(torch.from_numpy(start.cells))
             moved = basal + model.network_.targets[1] + model.network_.targets[2]
-            mean = model.network_.decode(moved, torch.from_numpy(start.library)).mean.double().numpy()
+            mean = model.network_.decode(moved, torch.from_numpy(start.depth)).mean.double().numpy()
         theta = np.exp(model.network_.head.spread.detach().double().numpy())
         x = np.arange(400)[:, None, None]
         p = nbinom.pmf(x, theta, theta / (theta + mean))
-        expected = (p * np.log1p(x * 1e4 / start.library[:, None])).sum(axis=0).mean(axis=0)
+        expected = (p * np.log1p(x * 1e4 / start.depth[:, None])).sum(axis=0).mean(axis=0)
         np.testing.assert_allclose(prediction.mean[0], expected, rtol=1e-3)
         cells = prediction.cells[double]
         np.testing.assert_array_equal(cells, prediction.cells[double])

@@ -538,11 +538,12 @@ def test_genes_that_are_zero_in_a_condition_are_left_out_where_wished(nonzero_on
 
 
 def test_the_steps_of_a_step_schedule_halve_the_learning_rate():
+    from pbench.models.neural.fitting import Settings
     from pbench.models.neural.gears_objective import AdamDescent
 
     torch.manual_seed(0)
     made = objective_of(GearsNetwork(graph_of(G, 1), NODES, hidden=HIDDEN), LossTerms(2, "none", 0, 0))
-    descent = AdamDescent(made, learning_rate=1e-3, weight_decay=0, epochs=4, decay="step", clip=1)
+    descent = AdamDescent(made, Settings(4, 1e-3, decay="step", clip=1))
     rates = []
     for epoch in range(3):
         descent.at_epoch(epoch)

@@ -160,3 +160,20 @@ def test_scaling_a_single_scales_its_share_of_the_sum(screen, factor, which):
     scaled = type(screen)(screen.genes, Profiles(p.conditions, mean, p.var, p.n_cells), screen.controls, screen.validation)
     expected = c + factor * (profile(screen, single.targets[0]) - c) + profile(screen, "G09") - c
     np.testing.assert_allclose(ask(Additive(), scaled, asked).mean[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_moments_over_cells_of_some_conditions(two_contexts):
+    """Pooled over rows as over the cells that they were made of; the order of the conditions does not matter."""
+    data = two_contexts
+    wanted = [Condition(("G02",), context="b"), Condition(context="a"), Condition(("G00",), context="a")]
+    pooled = data.profiles(wanted)
+    assert pooled.conditions == (wanted[1], wanted[2], wanted[0])
+    cells = data.cells
+    X = cells.X.toarray()[np.isin(cells.codes, [cells.conditions.index(c) for c in wanted])].astype(np.float64)
+    np.testing.assert_allclose(pooled.pooled_mean(), X.mean(axis=0), rtol=1e-5)
+    n = pooled.n_cells[:, None]
+    within = (pooled.var * (n - 1) / n * n).sum(axis=0) / n.sum()
+    between = ((pooled.mean - X.mean(axis=0)) ** 2 * n).sum(axis=0) / n.sum()
+    np.testing.assert_allclose(within + between, X.var(axis=0), rtol=1e-4)
+    # Rows hold unbiased variances, so the pooled one lies a little above that of the cells.
+    np.testing.assert_allclose(pooled.pooled_variance(), (pooled.var * n).sum(axis=0) / n.sum() + between, rtol=1e-4)

@@ -23,12 +23,13 @@ from pbench.bench.contracts.errors import InvalidPrediction, NotFitted, PbenchEr
 from pbench.bench.contracts.model import Capabilities
 from pbench.bench.contracts.resource import FeatureTable, GeneEdges
 from pbench.bench.contracts.training import Cells, Profiles, TrainingData
+from pbench.bench.kernels.normalisation import log1p_per_10k
 from pbench.models.official import foreign
 from pbench.models.official.adapter import OfficialModel
 from pbench.models.official.biolord_official import BiolordOfficial
 from pbench.models.official.bridge import batch_size
 from pbench.models.official.cpa_official import CpaOfficial
-from pbench.models.official.exchange import Graph, names_of, normalised, token
+from pbench.models.official.exchange import Graph, names_of, token
 from pbench.models.official.gears_official import GearsOfficial
 from pbench.models.official.scgen_official import ScgenOfficial
 
@@ -312,7 +313,7 @@ def test_what_is_written_is_training_control_and_validation_cells(stand_in):
 def test_counts_are_normalised_as_profiles_are():
     X = sparse.csr_matrix(np.array([[1, 0, 3], [0, 0, 0], [0, 5, 0]], dtype=np.float32))
     expected = np.log1p(1e4 * np.array([[0.25, 0, 0.75], [0, 0, 0], [0, 1, 0]]))
-    np.testing.assert_allclose(normalised(X).toarray(), expected, rtol=1e-6)
+    np.testing.assert_allclose(log1p_per_10k(X).toarray(), expected, rtol=1e-6)
     assert X.max() == 5
 
 

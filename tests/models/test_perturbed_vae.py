@@ -164,7 +164,7 @@ def test_what_is_imagined_is_that_of_numpy():
             from_outside = parts["inputs"][i].reshape(3, 2)[j] @ y[i] + parts["shift"][i, j]
             z[i, j] = from_outside + lower[j, :j] @ z[i, :j] + np.exp(0.5 * parts["log_noise"][i, j]) * noise[1][i, j]
     np.testing.assert_allclose(ours.mean.numpy(), numpy_decoded(network, z, y), atol=1e-4)
-    assert ours.library is None
+    assert ours.depth is None
 
 
 @pytest.mark.parametrize("kind", ["random_pairs", "centroid", "none"])

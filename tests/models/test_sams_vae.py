@@ -105,11 +105,11 @@ def encoded(w, inputs):
     return np.split(out, 2, axis=1)
 
 
-def decoded(w, z, library):
+def decoded(w, z, depth):
     h = np.maximum(z @ w["trunk.0.weight"].T + w["trunk.0.bias"], 0)
     out = h @ w["head.linear.weight"].T + w["head.linear.bias"]
     share = np.exp(out - out.max(1, keepdims=True))
-    return library[:, None] * share / share.sum(1, keepdims=True)
+    return depth[:, None] * share / share.sum(1, keepdims=True)
 
 
 def sigmoid(x):
@@ -180,10 +180,8 @@ def test_loss_is_the_negative_bound_computed_in_numpy(fixed_noise, particles):
     rng = np.random.default_rng(0)
     codes, cells = np.array([0, 1, 2, 2]), rng.normal(size=(4, 6))
     counts = rng.poisson(3, (4, 6)).astype(np.float64)
-    library = counts.sum(1)
-    tensors = {
-        n: torch.as_tensor(v, dtype=torch.float32) for n, v in {"cells": cells, "counts": counts, "library": library}.items()
-    }
+    depth = counts.sum(1)
+    tensors = {n: torch.as_tensor(v, dtype=torch.float32) for n, v in {"cells": cells, "counts": counts, "depth": depth}.items()}
     loss = network.loss(Batch(codes=torch.as_tensor(codes), **tensors)).item()
 
     w = arrays(network)
@@ -195,7 +193,7 @@ def test_loss_is_the_negative_bound_computed_in_numpy(fixed_noise, particles):
     standard = (cells - np.linspace(0, 1, 6)) / np.linspace(1, 2, 6)
     mean, log_variance = encoded(w, np.hstack([standard, shift, covariates[codes]]))
     z = mean + 0.3 * np.exp(0.5 * log_variance) + shift
-    mu, theta = decoded(w, np.hstack([z, covariates[codes]]), library), np.exp(w["head.spread"])
+    mu, theta = decoded(w, np.hstack([z, covariates[codes]]), depth), np.exp(w["head.spread"])
     likelihood = (stats.nbinom.logpmf(counts, theta, theta / (theta + mu)) + gammaln(counts + 1)).sum(1)
     local = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
     expected = (local - likelihood).mean() + network.global_divergence().item() / 50
@@ -242,7 +240,7 @@ def test_prediction_decodes_the_basal_state_of_control_cells_plus_the_expected_s
     """Columns of the covariates that control cells never have, times, are no input of their encoder."""
     covariates = np.array([[1.0, 0, 0], [0, 1, 0], [1, 0, 1]])
     network = network_of(scene_of(np.array([[0.0], [0], [1]]), covariates))
-    cells, library = np.random.default_rng(2).normal(size=(5, 6)), np.arange(5.0) + 10
+    cells, depth = np.random.default_rng(2).normal(size=(5, 6)), np.arange(5.0) + 10
     asked = np.tile([1.0, 0, 1], (5, 1))
     w = arrays(network)
     standard = (cells - np.linspace(0, 1, 6)) / np.linspace(1, 2, 6)
@@ -251,10 +249,10 @@ def test_prediction_decodes_the_basal_state_of_control_cells_plus_the_expected_s
     for dose in (0.0, 1.0):
         told = torch.full((5, 1), dose)
         out = network.imagine(
-            *(torch.as_tensor(a, dtype=torch.float32) for a in (cells, library)), told, torch.as_tensor(asked).float()
+            *(torch.as_tensor(a, dtype=torch.float32) for a in (cells, depth)), told, torch.as_tensor(asked).float()
         )
         z = basal + dose * sigmoid(w["inclusion"]) * w["effect"]
-        np.testing.assert_allclose(out.mean.detach(), decoded(w, np.hstack([z, asked]), library), rtol=1e-4)
+        np.testing.assert_allclose(out.mean.detach(), decoded(w, np.hstack([z, asked]), depth), rtol=1e-4)
 
 
 def recovered(seed, *, k=24, d=4, genes=40, n=50):
@@ -298,7 +296,7 @@ def recovered(seed, *, k=24, d=4, genes=40, n=50):
         chosen = torch.as_tensor(rng.choice(len(codes), 256, replace=False))
         x, c, y = (t[chosen] for t in tensors)
         optimiser.zero_grad()
-        network.loss(Batch(x, c, counts=y, library=y.sum(1))).backward()
+        network.loss(Batch(x, c, counts=y, depth=y.sum(1))).backward()
         optimiser.step()
     return sigmoid(arrays(network)["inclusion"]), mask, arrays(network)["effect"], effect
 

@@ -123,10 +123,8 @@ def test_loss_is_the_negative_bound_computed_in_numpy(monkeypatch):
     rng = np.random.default_rng(0)
     codes, cells = np.array([0, 1, 2]), rng.normal(size=(3, 6))
     counts = rng.poisson(3, (3, 6)).astype(np.float64)
-    library = counts.sum(1)
-    given = {
-        n: torch.as_tensor(v, dtype=torch.float32) for n, v in {"cells": cells, "counts": counts, "library": library}.items()
-    }
+    depth = counts.sum(1)
+    given = {n: torch.as_tensor(v, dtype=torch.float32) for n, v in {"cells": cells, "counts": counts, "depth": depth}.items()}
     loss = network.loss(Batch(codes=torch.as_tensor(codes), **given)).item()
 
     w = arrays(network)
@@ -141,7 +139,7 @@ def test_loss_is_the_negative_bound_computed_in_numpy(monkeypatch):
     mean, log_variance = np.split(h @ w["encoder.3.weight"].T + w["encoder.3.bias"], 2, axis=1)
     z = mean + 0.3 * np.exp(0.5 * log_variance)
     out = np.exp(z @ w["head.linear.weight"].T + w["head.linear.bias"])
-    mu, theta = library[:, None] * out / out.sum(1, keepdims=True), np.exp(w["head.spread"])
+    mu, theta = depth[:, None] * out / out.sum(1, keepdims=True), np.exp(w["head.spread"])
     likelihood = (stats.nbinom.logpmf(counts, theta, theta / (theta + mu)) + gammaln(counts + 1)).sum(1)
     local = 0.5 * (np.exp(log_variance) + (mean - prior) ** 2 - 1 - log_variance).sum(1)
     of_masks = stats.beta(1, 5).logpdf(sigmoid(w["inclusion"])).sum()
@@ -151,7 +149,7 @@ def test_loss_is_the_negative_bound_computed_in_numpy(monkeypatch):
 def test_gradients_of_the_divergence_reach_masks_and_means():
     network = network_of(np.eye(2), penalty=1.0)
     torch.manual_seed(0)
-    batch = Batch(torch.randn(40, 6), torch.arange(40) % 2, counts=torch.ones(40, 6), library=torch.full((40,), 6.0))
+    batch = Batch(torch.randn(40, 6), torch.arange(40) % 2, counts=torch.ones(40, 6), depth=torch.full((40,), 6.0))
     network.loss(batch).backward()
     assert (network.inclusion.grad != 0).all() and (network.effect.grad != 0).all()
 
@@ -159,16 +157,16 @@ def test_gradients_of_the_divergence_reach_masks_and_means():
 def test_prediction_decodes_draws_of_the_prior_with_the_totals_of_control_cells():
     network = network_of(np.eye(2))
     w = arrays(network)
-    told, library = torch.tensor([[0.0, 1.0]]).expand(4, -1), torch.tensor([10.0, 20, 30, 40])
+    told, depth = torch.tensor([[0.0, 1.0]]).expand(4, -1), torch.tensor([10.0, 20, 30, 40])
     answers = []
     for cells in (torch.zeros(4, 6), torch.ones(4, 6)):
         torch.manual_seed(7)
-        answers.append(network.imagine(cells, library, told, torch.zeros(4, 0)).mean.detach().numpy())
+        answers.append(network.imagine(cells, depth, told, torch.zeros(4, 0)).mean.detach().numpy())
     np.testing.assert_array_equal(*answers)
     torch.manual_seed(7)
     z = sigmoid(w["inclusion"][1]) * w["effect"][1] + torch.randn(4, 3).numpy()
     out = np.exp(z @ w["head.linear.weight"].T + w["head.linear.bias"])
-    np.testing.assert_allclose(answers[0], library.numpy()[:, None] * out / out.sum(1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(answers[0], depth.numpy()[:, None] * out / out.sum(1, keepdims=True), rtol=1e-4)
 
 
 def recovered(seed, *, k=24, d=4, genes=40, n=50):
@@ -207,7 +205,7 @@ def recovered(seed, *, k=24, d=4, genes=40, n=50):
         chosen = torch.as_tensor(rng.choice(len(codes), 256, replace=False))
         x, c, y = (t[chosen] for t in tensors)
         optimiser.zero_grad()
-        network.loss(Batch(x, c, counts=y, library=y.sum(1))).backward()
+        network.loss(Batch(x, c, counts=y, depth=y.sum(1))).backward()
         optimiser.step()
     return sigmoid(arrays(network)["inclusion"]), mask, arrays(network)["effect"], effect
 

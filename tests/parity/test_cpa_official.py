@@ -141,14 +141,14 @@ def test_forward_pass_on_fixed_weights(tmp_path, norm, doser, loss, record_prope
     network = copied(network, weights)
     # The official encoder is given log(1 + x) of counts, ours log(1 + x) of counts per 10,000: the same network is asked here.
     cells = torch.log1p(own[0]) if loss == "nb" else own[0]
-    library = own[0].sum(dim=1)
+    depth = own[0].sum(dim=1)
     with torch.no_grad():
         found = network.latents(cells, own[1], own[2])
-        expression = network.imagine(cells, library, own[1], own[2])
+        expression = network.imagine(cells, depth, own[1], own[2])
     worst = {}
     answers = {**found, "mean": expression.mean}
     if loss == "nb":
-        batch = Batch(cells, torch.arange(CELLS), counts=own[0], library=library)
+        batch = Batch(cells, torch.arange(CELLS), counts=own[0], depth=depth)
         factorial = torch.lgamma(own[0] + 1).sum(dim=1)
         answers["log_p"] = expression.log_likelihood(batch).detach() - factorial
     for name, value in answers.items():
