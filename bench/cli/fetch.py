@@ -11,6 +11,9 @@ from ..contracts import registry
 from ..contracts.errors import UsageError
 from .options import json_option, load_plugins, plugin_option
 
+#: Side information that can be downloaded, beside the registered data sets.
+RESOURCES = {"go": fetch_annotations}
+
 
 @click.command(short_help="Bring a data set into the data folder and verify it.")
 @click.argument("names", nargs=-1, required=True)
@@ -32,10 +35,10 @@ def fetch(names: tuple[str, ...], plugins: tuple[str, ...], as_json: bool) -> in
     for name in names:
         if name == "your.h5ad":
             raise UsageError("your.h5ad stands for a file of yours; give its path to pbench run --dataset.")
-        if name == "go":
-            found[name] = {"path": str(fetch_annotations())}
+        if name in RESOURCES:
+            found[name] = {"path": str(RESOURCES[name]())}
             if not as_json:
-                click.echo(f"go: {found[name]['path']}")
+                click.echo(f"{name}: {found[name]['path']}")
             continue
         dataset = registry.datasets.get(name)
         where = "generated when it is used; nothing to fetch"

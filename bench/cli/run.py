@@ -183,14 +183,15 @@ def model_requests(text: str) -> list[Request]:
         variants=registry.models.variants(),
     )
     # What is made of test cells is nobody's prediction to build on; "all+anchor" means the models.
-    kept = [r for r in found if not (registry.models.split(r.name)[1] and _is_reference(registry.models.split(r.name)[0]))]
+    kept = [r for r in found if not _varies_reference(r.name)]
     if not kept:
         raise UsageError(f"--models {text}: reference rows have no variants.")
     return kept
 
 
-def _is_reference(name: str) -> bool:
-    model_class = registry.models.get(name)
+def _varies_reference(name: str) -> bool:
+    base, suffix = registry.models.split(name)
+    model_class = registry.models.get(base) if suffix else None
     return isinstance(model_class, type) and issubclass(model_class, ReferenceRow)
 
 

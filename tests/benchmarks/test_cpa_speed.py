@@ -6,20 +6,16 @@ an interpreter that has cpa-tools, the official code trains on the same cells. `
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from norman_training import norman_training
 
 from pbench.models.cpa import Cpa
 
 pytest.importorskip("torch")
-sys.path.insert(0, str(Path(__file__).parent))
-norman_training = importlib.import_module("screens").norman_training
 N_CELLS = int(os.environ.get("PBENCH_BENCH_CELLS", "20000"))
 PYTHON = os.environ.get("PBENCH_CPA_PYTHON")
 #: The architecture of the official Norman tutorial; no mixture, as while it warms up.

@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from norman_training import norman_training
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from pbench.bench.contracts.model import build
 from pbench.bench.contracts.registry import models
 
-sys.path.insert(0, str(Path(__file__).parent))
-norman_training = importlib.import_module("screens").norman_training
 #: Models that train on cells, with what makes their steps comparable; other parameters are those of `standard`.
 STEPS = {
     name: {"epochs": 1, "patience": 0}

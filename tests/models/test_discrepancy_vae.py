@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 from scipy.spatial.distance import pdist
+from small_screens import training_data
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import NotFitted, TrainingFailed, UsageError
-from pbench.bench.contracts.training import Cells, Profiles, TrainingData
 from pbench.bench.engine.check import check_model, toy
 from pbench.models.discrepancy_vae import DiscrepancyVAE
 
@@ -24,28 +23,6 @@ from pbench.models.neural.generation import Scene  # noqa: E402
 from pbench.models.neural.maximum_mean_discrepancy import maximum_mean_discrepancy, median_bandwidth  # noqa: E402
 
 CONTROL = Condition()
-
-
-def training_data(blocks):
-    """`TrainingData` of dense cells by condition, controls among them."""
-    conditions = tuple(blocks)
-    X = np.concatenate(list(blocks.values())).astype(np.float32)
-    codes = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks.values()])
-
-    def profiles(own):
-        parts = [blocks[c] for c in own]
-        mean, var = ([getattr(p, name)(axis=0) for p in parts] for name in ("mean", "var"))
-        return Profiles(tuple(own), np.float32(mean), np.float32(var), np.array([len(p) for p in parts]))
-
-    perturbed = profiles([c for c in conditions if c.targets])
-    return TrainingData(
-        genes=np.array([f"g{i:02d}" for i in range(X.shape[1])]),
-        perturbed=perturbed,
-        controls=profiles([c for c in conditions if not c.targets]),
-        validation=perturbed.select(lambda c: False),
-        scale="raw",
-        load_cells=lambda role: Cells(sparse.csr_matrix(X), codes, conditions, "raw"),
-    )
 
 
 def small_network(*, targets=3, latent=4, genes=6, reconstruction="mean", told=None):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from small_screens import training_data
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import NotFitted, TrainingFailed, UsageError
-from pbench.bench.contracts.training import Cells, Profiles, TrainingData
 from pbench.bench.engine.check import check_model, toy
 from pbench.models.perturbed_vae import PerturbedVAE
 
@@ -306,30 +305,6 @@ def test_other_names_of_targets_permute_predictions():
             part[0].weight.copy_(part[0].weight[:, order].clone())
     assert torch.allclose(imagined(told[:, order]), before, atol=1e-5)
     assert not torch.allclose(imagined(told), before, atol=1e-3)
-
-
-def training_data(blocks, *, scale="raw"):
-    """`TrainingData` of dense cells by condition, controls among them."""
-    conditions = tuple(blocks)
-    X = np.concatenate(list(blocks.values())).astype(np.float32)
-    codes = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks.values()])
-
-    def profiles(own):
-        parts = [
-            np.log1p(1e4 * blocks[c] / blocks[c].sum(axis=1, keepdims=True)) if scale == "counts" else blocks[c] for c in own
-        ]
-        mean, var = ([getattr(p, name)(axis=0) for p in parts] for name in ("mean", "var"))
-        return Profiles(tuple(own), np.float32(mean), np.float32(var), np.array([len(p) for p in parts]))
-
-    perturbed = profiles([c for c in conditions if c.targets])
-    return TrainingData(
-        genes=np.array([f"g{i:02d}" for i in range(X.shape[1])]),
-        perturbed=perturbed,
-        controls=profiles([c for c in conditions if not c.targets]),
-        validation=perturbed.select(lambda c: False),
-        scale=scale,
-        load_cells=lambda role: Cells(sparse.csr_matrix(X), codes, conditions, scale),
-    )
 
 
 SMALL = {"variant": 2, "invariant": 3, "width": 32, "mechanism_width": 16, "learning_rate": 1e-2, "batch_size": 128, "groups": 4}

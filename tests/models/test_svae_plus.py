@@ -7,15 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import sparse, stats
+from scipy import stats
 from scipy.special import gammaln
+from small_screens import made_up
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import NotFitted, TrainingFailed
 from pbench.bench.contracts.model import build
-from pbench.bench.contracts.training import Cells, TrainingData
 from pbench.bench.engine.check import check_model
-from pbench.bench.engine.statistics import group_sums
 from pbench.models.neural.cell_batches import Batch
 from pbench.models.neural.generation import Scene
 from pbench.models.neural.sparse_shift_networks import MechanismShiftNetwork, beta_log_density
@@ -23,26 +22,6 @@ from pbench.models.svae_plus import SvaePlus
 
 A, B, C = Condition(("A",)), Condition(("B",)), Condition(("C",))
 SMALL = {"latent": 3, "width": 8, "hidden": 1, "decoder_width": 8, "epochs": 3, "batch_size": 64}
-
-
-def made_up(conditions, *, scale="counts", seed=0, n=12, genes=15):
-    rng = np.random.default_rng(seed)
-    controls = [Condition(context=c) for c in sorted({c.context for c in conditions}, key=str)]
-    every = (*controls, *conditions)
-    codes = np.repeat(np.arange(len(every)), n)
-    rates = np.exp(rng.normal(1, 1, genes) + rng.normal(0, 0.5, (len(every), genes)))
-    X = rng.poisson(rates[codes]).astype(np.float32)
-    X = X if scale == "counts" else np.log1p(X)
-    sums = group_sums(sparse.csr_matrix(X), codes, len(every), scale=scale)
-    perturbed = sums.pool([[i] for i in range(len(controls), len(every))], tuple(conditions))
-    return TrainingData(
-        np.array([f"G{i:02d}" for i in range(genes)]),
-        perturbed,
-        sums.pool([[i] for i in range(len(controls))], tuple(controls)),
-        perturbed.select(lambda c: False),
-        scale=scale,
-        load_cells=lambda role: Cells(sparse.csr_matrix(X), codes, every, scale),
-    )
 
 
 def network_of(told, *, genes=6, n_cells=50, latent=3, width=5, penalty=7.0, moments=None, random=True):

@@ -1,7 +1,7 @@
-"""Training speed of cell-gears and cpa-tools on a Norman-shaped screen, in cells a second.
+"""Training speed of cell-gears on a Norman-shaped screen, in cells a second.
 
 ``measure(python, n_genes, batch)`` runs this file with the interpreter of the package (docs/official.md) and returns the median of
-three rounds; ``python official_speed.py gears`` or ``cpa`` inside such an environment prints one figure. It needs nothing of pbench.
+three rounds; inside such an environment ``python official_speed.py 5000 32 loader`` prints one figure. It needs nothing of pbench.
 """
 
 from __future__ import annotations
@@ -17,30 +17,27 @@ from statistics import median
 
 import numpy as np
 
-#: Cells of the screen, and how many of its genes are not zero.
-N_CELLS, DENSITY, N_TARGETS, N_PAIRS = 4_000, 0.2, 40, 40
+#: Share of genes that are not zero in a cell, and perturbations.
+DENSITY, N_TARGETS, N_PAIRS = 0.2, 40, 40
 ROUNDS = 3
 
 
-def measure(python, n_genes, batch, *, package="gears", part="loader", threads=2, timeout=1800):
+def measure(python, n_genes, batch, *, part="loader", threads=2, timeout=1800):
     """Training cells a second, median of three rounds.
 
     Parameters
     ----------
     python
         Interpreter of the package's environment.
-    package
-        ``gears`` or ``cpa``.
     part
-        For GEARS, ``loader`` times steps as its training makes them, ``model`` steps on one batch that lies ready. CPA is timed by
-        whole epochs of its trainer, the adversary included and validation not.
+        ``loader`` times steps as its training makes them, ``model`` steps on one batch that lies ready.
     """
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     environment |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
     environment |= {"PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [python, str(Path(__file__).resolve()), package, str(n_genes), str(batch), part],
+            [python, str(Path(__file__).resolve()), str(n_genes), str(batch), part],
             capture_output=True,
             text=True,
             cwd=folder,
@@ -49,12 +46,12 @@ def measure(python, n_genes, batch, *, package="gears", part="loader", threads=2
             check=False,
         )
     if done.returncode:
-        raise RuntimeError(f"{package} at batch {batch} failed: {done.stderr[-1500:]}")
+        raise RuntimeError(f"cell-gears at batch {batch} failed: {done.stderr[-1500:]}")
     return json.loads(done.stdout.splitlines()[-1])["cells_per_second"]
 
 
-def screen(n_genes, n_cells, *, counts):
-    """Cells with a fifth of the genes on, from 40 singles, 40 pairs and a tenth of controls; log-normalised unless counts."""
+def screen(n_genes, n_cells):
+    """Log-normalised cells with a fifth of the genes on, from 40 singles, 40 pairs and a tenth of controls."""
     import anndata
     import pandas as pd
     from scipy import sparse
@@ -68,9 +65,8 @@ def screen(n_genes, n_cells, *, counts):
     own += [labels[i % len(labels)] for i in range(n_cells - len(own))]
     X = sparse.random(n_cells, n_genes, density=DENSITY, format="csr", dtype=np.float32, random_state=0)
     X.data = (1 + rng.poisson(1.0, len(X.data))).astype(np.float32)
-    if not counts:
-        depth = np.asarray(X.sum(axis=1)).ravel()
-        X.data = np.log1p(1e4 * X.data / np.repeat(depth, np.diff(X.indptr))).astype(np.float32)
+    depth = np.asarray(X.sum(axis=1)).ravel()
+    X.data = np.log1p(1e4 * X.data / np.repeat(depth, np.diff(X.indptr))).astype(np.float32)
     obs = pd.DataFrame(
         {
             "condition": ["+".join([*t, "ctrl"] if len(t) == 1 else t) or "ctrl" for t in own],
@@ -93,7 +89,7 @@ def gears(n_genes, batch, part):
     from gears.utils import loss_fct
 
     n_steps = 2
-    cells = screen(n_genes, max(600, (n_steps + 1) * batch + 200), counts=False)
+    cells = screen(n_genes, max(600, (n_steps + 1) * batch + 200))
     names = list(cells.var_names[:1000])
     place = Path("gears")
     (place / "go_essential_all").mkdir(parents=True)
@@ -135,67 +131,12 @@ def gears(n_genes, batch, part):
     return rounds
 
 
-def cpa(n_genes, batch, part):
-    """Epochs of its trainer with the adversary from the start; 64 latents, widths 256, 3 and 2 layers, negative binomial."""
-    import cpa
-    import pytorch_lightning
-
-    seconds = []
-
-    class Clock(pytorch_lightning.Callback):
-        def on_train_epoch_start(self, trainer, module):
-            seconds.append(time.perf_counter())
-
-        def on_train_batch_end(self, trainer, module, outputs, batch, index):
-            if index == trainer.num_training_batches - 1:
-                seconds[-1] = time.perf_counter() - seconds[-1]
-
-    cells = screen(n_genes, N_CELLS, counts=True)
-    cells.obs["split"] = np.where(np.arange(N_CELLS) % 20 == 0, "valid", "train")
-    cpa.CPA.setup_anndata(
-        cells,
-        perturbation_key="perturbation",
-        control_group="control",
-        dosage_key="dose",
-        categorical_covariate_keys=["cell_type"],
-        is_count_data=True,
-        max_comb_len=2,
-    )
-    model = cpa.CPA(
-        cells,
-        split_key="split",
-        train_split="train",
-        valid_split="valid",
-        test_split="ood",
-        n_latent=64,
-        recon_loss="nb",
-        doser_type="linear",
-        n_hidden_encoder=256,
-        n_layers_encoder=3,
-        n_hidden_decoder=256,
-        n_layers_decoder=2,
-        use_batch_norm_decoder=False,
-    )
-    model.train(
-        max_epochs=ROUNDS + 1,
-        use_gpu=False,
-        batch_size=batch,
-        plan_kwargs={"n_epochs_pretrain_ae": 0, "n_epochs_adv_warmup": None},
-        check_val_every_n_epoch=ROUNDS + 1,
-        save_path=False,
-        enable_progress_bar=False,
-        callbacks=[Clock()],
-    )
-    trained = int((cells.obs["split"] == "train").sum())
-    return [trained / s for s in seconds[1:]]
-
-
 if __name__ == "__main__":
     # Standard output carries one line of JSON; what the packages print goes the other way.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    package, n_genes, batch, part = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    n_genes, batch, part = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     sys.path.pop(0)
-    rounds = {"gears": gears, "cpa": cpa}[package](n_genes, batch, part)
+    rounds = gears(n_genes, batch, part)
     out.write(json.dumps({"cells_per_second": median(rounds), "rounds": rounds}) + "\n")
     out.flush()
