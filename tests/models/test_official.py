@@ -284,7 +284,12 @@ foreign.run(sys.executable, script, folder, "fit", "stand-in")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_the_job(stand_in, tmp_path, sent):
     # Killed outright, the job cannot clean up, and the child must notice; interrupted, it cleans up itself.
-    job = subprocess.Popen([sys.executable, "-c", JOB, str(stand_in.script), str(tmp_path)], stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(stand_in.script), str(tmp_path)],
+        stderr=subprocess.DEVNULL,
+        # A shell that runs the tests in the background has them ignore the interruption, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     note = tmp_path / "pids"
     try:
         assert until(lambda: note.exists() and len(note.read_text().split()) == 2)
