@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .errors import UsageError, suggestion
+from .latents import LatentComparison
 from .truth import Truth
 
 Array = np.ndarray[Any, Any]
@@ -63,12 +64,15 @@ class Comparison:
         model that predicts cells it is their sample variance, unless the model says another.
     cells
         Predicted cells (m, G), CSR or dense, on the scale of the profiles, by row of `predicted`.
+    latents
+        True latent variables of held-out cells beside the model's codes; None where there are none.
     """
 
     truth: Truth
     predicted: Array
     variance: Array | None = None
     cells: Mapping[int, Any] = field(default_factory=dict)
+    latents: LatentComparison | None = None
     _memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, function: Callable[[Comparison], T]) -> T:
@@ -87,7 +91,7 @@ class Comparison:
             return self.truth.cells is None
         if need == "log1p":
             return self.truth.scale == "raw"
-        return need == "latents"
+        return need == "latents" and self.latents is None
 
     @cached_property
     def expected(self) -> Array:
@@ -140,11 +144,11 @@ class MetricInfo:
     reference
         Paper or implementation.
     level
-        ``perturbation`` or ``dataset``.
+        ``perturbation``, a value for each condition; ``latent``, one for each true latent variable; or ``dataset``, a single one.
     needs
         Subset of `NEEDS`: ``means``; ``variance`` over cells and ``cells`` that the model predicts; ``truth_cells``,
         cells of the truth; ``de``, its tests for differential expression; ``log1p``, expression that is no ``raw`` scale;
-        ``latents``.
+        ``latents``, true latent variables and the model's codes of held-out cells.
     reads
         What it takes into account where it is there, of the same names, without being undefined where it is not.
     headline
@@ -188,6 +192,17 @@ class MetricInfo:
     def __call__(self, comparison: Comparison) -> Values:
         """Values of a comparison; undefined throughout where what the metric needs is not there at all."""
         if missing := [NEEDS[need] for need in self.needs if comparison.lacks(need)]:
-            n = 1 if self.level == "dataset" else len(comparison.truth.conditions)
+            n = self.size(comparison)
             return Values(np.full(n, np.nan), np.full(n, missing[0], dtype=object))
         return self.function(comparison)
+
+    def size(self, comparison: Comparison) -> int:
+        """How many values it has for a comparison."""
+        if self.level == "latent":
+            return comparison.latents.truth.d if comparison.latents else 0
+        return 1 if self.level == "dataset" else len(comparison.truth.conditions)
+
+    @property
+    def of_latents(self) -> bool:
+        """Whether it scores latent variables rather than predictions."""
+        return "latents" in self.needs

@@ -34,6 +34,11 @@ class Capabilities:
         Extrapolates to a time or dose that was not in training.
     needs_cells
         `fit` reads cells; without it only profiles are loaded, which is far faster.
+    needs_pairs
+        `fit` reads the same units at several times; on snapshots, where no cell is seen twice, the model is not available.
+    claim
+        Up to what it claims to find latent variables, under its assumptions: ``permutation`` (and scale), ``affine``,
+        ``orthogonal``, ``block``, or nothing. It is scored by it.
     stochastic
         Depends on the seed; deterministic models run once whatever `--seeds` says.
     resources
@@ -54,6 +59,8 @@ class Capabilities:
     unseen_times: bool = False
     unseen_doses: bool = False
     needs_cells: bool = False
+    needs_pairs: bool = False
+    claim: str = ""
     stochastic: bool = False
     resources: tuple[str, ...] = ()
     prior_knowledge: tuple[str, ...] = ()
@@ -86,8 +93,10 @@ class Model:
     A subclass sets `capabilities`, stores its keyword-only parameters unchanged in ``__init__``, learns in `fit`
     (learned attributes end in an underscore) and answers in `predict`.
 
-    Where there are such things, ``encode(cells)`` returns latent means of `Cells` by name, each (n, d); ``targets()`` what
-    perturbations do to latents, and ``graph()`` how latents depend on each other.
+    Where there are such things, ``encode(cells)`` returns latent means of `Cells` by name, each (n, m) in the order of the rows:
+    ``responsive``, which perturbations act on, and ``invariant``, which they leave alone, or ``latent`` where the two are not told
+    apart. ``targets()`` returns (m,) strengths with which each target acts on the responsive (or latent) codes, by target, and
+    ``graph()`` (m, m) strengths of direct causes, from the code of the column to that of the row.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()

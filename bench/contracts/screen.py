@@ -12,6 +12,7 @@ import numpy as np
 
 from .condition import Condition, parse_label, sort_key
 from .errors import DataError
+from .latents import GroundTruth, read_ground_truth
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,6 +96,10 @@ class Dataset:
         Brings the file into the data folder and returns its path; None where nothing can be fetched.
     file
         Name of the file in the data folder; None for generated data.
+    generate
+        Of generated data: makes the data set with other values of the generator's keyword parameters.
+    picture
+        Writes a PNG that shows samples to a path; None where there is nothing to see.
     """
 
     card: DatasetCard
@@ -102,6 +107,8 @@ class Dataset:
     load: Callable[[], Screen]
     fetch: Callable[[], Path] | None = None
     file: str | None = None
+    generate: Callable[..., Dataset] | None = None
+    picture: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,9 @@ class Screen:
     ----------
     adata
         X is CSR float32 or a dense array; obs has ``perturbation`` (canonical label) and may have ``context``,
-        ``batch``, ``dose`` (one number a target joined by ``+``), ``time`` (hours).
+        ``batch``, ``dose`` (one number a target joined by ``+``), ``time`` (hours), ``unit`` (cells with the same one were
+        observed at several times). Screens whose latent variables are known hold a `GroundTruth`; those of images have
+        their shape in ``uns["image_shape"]``.
     card
         Declares the scale.
     noise_free
@@ -156,6 +165,11 @@ class Screen:
     def n_cells(self) -> dict[Condition, int]:
         counts = np.bincount(self.codes, minlength=len(self.conditions))
         return {c: int(n) for c, n in zip(self.conditions, counts, strict=True)}
+
+    @cached_property
+    def ground_truth(self) -> GroundTruth | None:
+        """The latent variables behind the cells, where they are known."""
+        return read_ground_truth(self.adata)
 
     @property
     def genes(self) -> Array:

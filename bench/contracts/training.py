@@ -92,12 +92,23 @@ class Cells:
         The training conditions and the control condition of each context.
     scale
         ``counts``, ``log1p_1e4`` or ``raw``.
+    unit
+        (n,) int64: cells with the same number are one unit, observed at several times; None where the screen does not say.
+    time
+        (n,) hours at which each cell was observed, of controls too; None where the screen has no times, NaN where a cell has none.
     """
 
     X: csr_matrix
     codes: Array
     conditions: tuple[Condition, ...]
     scale: str
+    unit: Array | None = None
+    time: Array | None = None
+
+    @property
+    def paired(self) -> bool:
+        """Whether there are units that were observed more than once."""
+        return self.unit is not None and len(np.unique(self.unit)) < len(self.unit)
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,11 @@ class TrainingData:
         Returns the training cells (validation cells for ``"validation"``), read on first use.
     load_controls
         Returns the (m, G) CSR control cells of a context on the scale of the profiles; None where no cells are stored.
+    latents
+        How many latent variables the generator of a simulated screen has, by block (``responsive``, ``invariant``): the same hint
+        for every model. Empty elsewhere.
+    image_shape
+        (height, width, channels) where the genes are the pixels of an image, row by row; empty elsewhere.
     """
 
     genes: Array
@@ -131,6 +147,8 @@ class TrainingData:
     resources: Mapping[str, Any] = field(default_factory=dict)
     load_cells: Callable[[str], Cells] | None = None
     load_controls: Callable[[str | None], csr_matrix] | None = None
+    latents: Mapping[str, int] = field(default_factory=dict)
+    image_shape: tuple[int, ...] = ()
 
     @cached_property
     def cells(self) -> Cells:

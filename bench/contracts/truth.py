@@ -11,6 +11,7 @@ import numpy as np
 
 from .cell_truth import CellTruth
 from .condition import Condition
+from .latents import GroundTruth
 from .training import Profiles
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Truth:
         `de_order` by the second halves alone: a row that is made of the first halves must not have chosen the genes.
     scale
         ``log1p_1e4`` or ``raw``: what the profiles are.
+    ground
+        Latent variables of the held-out cells that are encoded, in the order in which they are; for reference rows.
     """
 
     genes: Array
@@ -81,6 +84,7 @@ class Truth:
     half_cells: CellTruth | None = None
     half_de_order: Array | None = None
     scale: str = "log1p_1e4"
+    ground: GroundTruth | None = None
     _memory: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

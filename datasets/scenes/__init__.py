@@ -1,0 +1,1 @@
+"""Pictures of scenes whose variables are known: rendered here, or read from published files."""

@@ -1,0 +1,1 @@
+"""What a latent code says of the variables that generated the data."""

@@ -1,0 +1,1 @@
+"""Models that only encode: references and baselines of the identifiability track."""
