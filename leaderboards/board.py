@@ -80,7 +80,7 @@ def boards(
     metrics: Mapping[str, MetricInfo],
     shown: Callable[[str], bool] = lambda model: True,
 ) -> list[Board]:
-    """One board for each data set and split among records; a pure function of them.
+    """One board for each data set and split on which conditions were asked for; a pure function of the records.
 
     Parameters
     ----------
@@ -93,7 +93,10 @@ def boards(
     shown
         Which models stand on the boards. Controls say what the metrics can tell even where they are not shown.
     """
-    cards = [c for c in cards if c["audit"].get("status") != "fail"]
+    cards = [c for c in cards if c["audit"].get("status") != "fail" and c.get("predicts", True)]
+    metrics = {name: info for name, info in metrics.items() if not info.of_latents}
+    if len(rows):
+        rows = rows[rows["metric"].isin(metrics)]
     made = []
     for dataset, split in sorted({(c["spec"]["dataset"], c["spec"]["split"]) for c in cards}):
         own = [c for c in cards if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]

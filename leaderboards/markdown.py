@@ -9,14 +9,21 @@ from ..bench.contracts.metric import MetricInfo
 from . import tables
 from .board import Board, Line
 from .controls import NO_CHANGE, POSITIVE, SHUFFLED, TRAIN_MEAN, TRAINED
+from .identification import Identification
+from .identification_tables import identification
 from .order import PRIMARY
+from .side_by_side import side_by_side
 from .text import ARROWS, escape, number, table
 
 __all__ = ["ARROWS", "escape", "number", "render"]
 
 
 def render(
-    boards: Sequence[Board], metrics: Mapping[str, MetricInfo], refused: Sequence[str] = (), damaged: Sequence[str] = ()
+    boards: Sequence[Board],
+    metrics: Mapping[str, MetricInfo],
+    refused: Sequence[str] = (),
+    damaged: Sequence[str] = (),
+    codes: Sequence[Identification] = (),
 ) -> str:
     """Markdown of some boards.
 
@@ -28,8 +35,12 @@ def render(
         Results kept off the boards because their audit failed.
     damaged
         Names of record files that cannot be read whole.
+    codes
+        Boards of latent variables.
     """
-    parts = [_board(b, metrics) for b in boards]
+    parts = [together] if (together := side_by_side(boards, codes, metrics)) else []
+    parts += [_board(b, metrics) for b in boards]
+    parts += [identification(b, metrics) for b in codes]
     if refused:
         parts.append(
             "## Refused\n\nThese results are not shown, because the leakage audit of their split or model failed.\n\n"

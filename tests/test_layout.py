@@ -43,7 +43,7 @@ WALLS = {
     "bench/contracts": ("pbench.bench.contracts",),
     "models": ("pbench.bench.contracts", "pbench.bench.kernels", "pbench.models"),
     "metrics": ("pbench.bench.contracts", "pbench.bench.kernels", "pbench.metrics"),
-    "datasets": ("pbench.bench.contracts", "pbench.datasets"),
+    "datasets": ("pbench.bench.contracts", "pbench.bench.kernels", "pbench.datasets"),
     "leaderboards": ("pbench.bench.contracts", *STATISTICS, "pbench.leaderboards"),
 }
 

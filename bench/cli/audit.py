@@ -16,7 +16,7 @@ from ..engine.audit import audit as find
 from ..engine.audit import to_dict
 from ..engine.stage import make_splits
 from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option
-from .run import split_requests
+from .requests import split_requests
 
 
 @click.command(short_help="Check a split for leaks of test information into training.")

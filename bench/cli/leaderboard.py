@@ -14,7 +14,6 @@ import click
 
 from ...leaderboards.board import Board
 from ...leaderboards.figure import critical_difference, file_name
-from ...leaderboards.markdown import render
 from ..contracts.errors import UsageError
 from .options import json_option, load_plugins, plugin_option, results_option
 from .rendering import load_boards
@@ -62,7 +61,8 @@ def leaderboard(
       pbench leaderboard --figures figures
       pbench leaderboard --json
 
-    --json prints a list of boards; with --check, an object of "boards" and "up_to_date".
+    --json prints a list of boards, those of latent variables with "kind" identification; with --check, an object of "boards" and
+    "up_to_date".
     """
     load_plugins(plugins)
     if not (results / "records").is_dir():
@@ -70,15 +70,15 @@ def leaderboard(
 
     def keep(card: Mapping[str, Any]) -> bool:
         spec = card["spec"]
-        return fnmatchcase(spec["dataset"], dataset) and (
+        return (fnmatchcase(spec["dataset"], dataset) or spec["dataset"] == dataset) and (
             fnmatchcase(spec["split"], split) or spec["split"].partition("[")[0] == split
         )
 
     def shown(model: str) -> bool:
         return any(fnmatchcase(model, m.strip()) for m in models.split(","))
 
-    made, metrics, kept_off, damaged = load_boards(results, keep, shown)
-    text = render(made, metrics, kept_off, damaged)
+    made = load_boards(results, keep, shown)
+    text = made.render()
     same = None
     if check_file is not None:
         same = check_file.is_file() and check_file.read_text() == text
@@ -89,9 +89,9 @@ def leaderboard(
     if target is not None:
         target.write_text(text)
     if figures is not None:
-        _draw(made, figures)
+        _draw(made.boards, figures)
     if as_json:
-        found: Any = [asdict(b) for b in made]
+        found: Any = [asdict(b) for b in (*made.boards, *made.codes)]
         found = found if same is None else {"boards": found, "up_to_date": same}
         click.echo(json.dumps(_finite(found), indent=1, sort_keys=True))
     elif same is None and target is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from ..contracts import registry
 from ..contracts.errors import DataError, UsageError, suggestion
+from ..engine.plan import parse_requests
 from ..engine.stage import DatasetRequest
 
 #: Options that say how to read anybody's file, by the parameter of the reader.
@@ -121,12 +123,17 @@ def dataset_requests(text: str, options: dict[str, Any], *, option: str = "--dat
     known = [n for n in registry.datasets.names() if n != "your.h5ad"]
     requests = []
     # A path may hold commas.
-    parts = [text] if Path(text).expanduser().is_file() else [p.strip() for p in text.split(",")]
+    parts = [text] if Path(text).expanduser().is_file() else [p.strip() for p in re.split(r",(?![^\[]*\])", text)]
     for part in parts:
         if part == "all":
             requests += [DatasetRequest(n) for n in known]
         elif part in known:
             requests.append(DatasetRequest(part))
+        elif part.partition("[")[0] in known and part.endswith("]"):
+            named = parse_requests(part, known, kind="dataset")[0]
+            request = DatasetRequest(str(named), options=dict(named.params))
+            request.dataset()
+            requests.append(request)
         elif "/" in part or part.endswith((".h5ad", ".h5")):
             path = Path(part).expanduser()
             if not path.is_file():

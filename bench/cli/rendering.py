@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...leaderboards.board import Board, boards, refused
+from ...leaderboards.identification import Identification, identifications
 from ...leaderboards.markdown import render
 from ..contracts import registry
 from ..contracts.metric import MetricInfo
+from ..engine.encodings import read_agreements
 from ..engine.store import OK, Store, current
 from .options import usable
 
@@ -17,10 +20,23 @@ Keep = Callable[[Mapping[str, Any]], bool]
 Shown = Callable[[str], bool]
 
 
-def load_boards(
-    results: Path, keep: Keep, shown: Shown = lambda model: True
-) -> tuple[list[Board], dict[str, MetricInfo], list[str], list[str]]:
-    """Boards of the records in a results folder that satisfy `keep`, the metrics, what is refused, and which files are damaged.
+@dataclass(frozen=True)
+class Loaded:
+    """Boards of predictions and of latent variables, the metrics, what is refused, and which files are damaged."""
+
+    boards: list[Board]
+    codes: list[Identification]
+    metrics: dict[str, MetricInfo]
+    refused: list[str]
+    damaged: list[str]
+
+    def render(self) -> str:
+        """All of it as markdown."""
+        return render(self.boards, self.metrics, self.refused, self.damaged, self.codes)
+
+
+def load_boards(results: Path, keep: Keep, shown: Shown = lambda model: True) -> Loaded:
+    """Boards of the records in a results folder that satisfy `keep`.
 
     Models that are not `shown` stand on no board; as controls they still say what the metrics can tell.
     """
@@ -29,10 +45,15 @@ def load_boards(
     cards = current(c for c in whole if keep(c))
     rows = store.rows(c for c in cards if c["status"] == OK)
     metrics = {name: registry.metrics.get(name) for name in usable(registry.metrics)}
-    kept_off = refused(c for c in cards if shown(c["model"]))
-    return boards(cards, rows, metrics, shown), metrics, kept_off, [path.name for path in damaged]
+    return Loaded(
+        boards(cards, rows, metrics, shown),
+        identifications(cards, rows, metrics, read_agreements(results), shown),
+        metrics,
+        refused(c for c in cards if shown(c["model"])),
+        [path.name for path in damaged],
+    )
 
 
 def render_boards(results: Path, keep: Keep, shown: Shown = lambda model: True) -> str:
     """Markdown of the records in a results folder that satisfy `keep`."""
-    return render(*load_boards(results, keep, shown))
+    return load_boards(results, keep, shown).render()

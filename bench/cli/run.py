@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..contracts import registry
 from ..contracts.errors import UsageError
-from ..contracts.model import ReferenceRow
-from ..engine.plan import Request, parse_requests
 from ..engine.run import Matrix, Summary, run_matrix
 from .options import (
-    chosen_among,
     dataset_requests,
     file_options,
     jobs_option,
@@ -26,11 +21,18 @@ from .options import (
 )
 from .progress import make_reporter
 from .rendering import render_boards
-
-#: Positive controls, then negative ones: no number of a board means much without them.
-CONTROLS = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "train-mean", "no-change", "shuffled")
-#: Beside the mean of the true cells, a draw of the cells themselves, which the legacy metrics rank below it.
-LEGACY_CONTROL = "oracle-sampler"
+from .requests import (
+    CONTROLS,
+    DEFAULTS,
+    LEGACY_CONTROL,
+    PREDICTION,
+    TRACKS,
+    model_requests,
+    parse_metrics,
+    parse_seeds,
+    split_requests,
+    with_controls,
+)
 
 
 @click.command(short_help="Run models on data sets and splits, then show the leaderboard.")
@@ -41,18 +43,24 @@ LEGACY_CONTROL = "oracle-sampler"
     help="Names, globs, 'all', with parameters: additive,'ridge*',knn-pca[n_neighbors=3]; with +anchor: cpa+anchor.",
 )
 @click.option(
+    "--track",
+    type=click.Choice(TRACKS),
+    default=PREDICTION,
+    show_default=True,
+    help="What is scored: predictions of conditions, or latent variables of cells.",
+)
+@click.option(
     "--dataset",
     "--datasets",
     "dataset",
-    default="norman-sim",
-    show_default=True,
-    help="Registered names, 'all', or the path of an .h5ad.",
+    show_default="norman-sim; latent-static,latent-temporal",
+    help="Registered names, simulated ones with parameters (latent-temporal[mode=snapshot]), 'all', or the path of an .h5ad.",
 )
 @click.option(
     "--split", "--splits", "split", help="Names with parameters (doubles[seed=1]) or manifest files. Default: the data set's own."
 )
-@click.option("--seeds", default="0", show_default=True, help="Seeds of stochastic models: 0,1,2 or 0-4.")
-@click.option("--metrics", default="full", show_default=True, help="A profile (headline, full) or names.")
+@click.option("--seeds", default="1", show_default=True, help="How many seeds of stochastic models, or which: 0,1,2 or 0-4.")
+@click.option("--metrics", default="full", show_default=True, help="A profile (headline, full: all of the track) or names.")
 @click.option(
     "--preset", default="standard", show_default=True, help="Parameters of models that have presets: quick, standard, paper."
 )
@@ -88,7 +96,8 @@ LEGACY_CONTROL = "oracle-sampler"
 @json_option
 def run(
     models: str,
-    dataset: str,
+    track: str,
+    dataset: str | None,
     split: str | None,
     seeds: str,
     metrics: str,
@@ -117,13 +126,15 @@ def run(
       pbench run --models all --dataset norman-mini --split doubles --jobs 2
       pbench run --models additive,mine --plugin mine.py --dataset norman-sim --seeds 0-4
       pbench run --dataset my.h5ad --scale counts --control-label NT --split unseen-single
+      pbench run --track identifiability --preset quick --seeds 3
     """
     found = load_plugins(plugins)
-    chosen = parse_metrics(metrics)
+    chosen = parse_metrics(metrics, track)
+    named_dataset, named_split = DEFAULTS[track]
     matrix = Matrix(
-        models=with_controls(models, chosen) if controls else model_requests(models),
-        datasets=dataset_requests(dataset, file),
-        splits=split_requests(split),
+        models=with_controls(models, chosen, track) if controls else model_requests(models, track),
+        datasets=dataset_requests(dataset or named_dataset, file),
+        splits=split_requests(split or named_split),
         seeds=parse_seeds(seeds),
         metrics=chosen,
         out=results.resolve(),
@@ -171,84 +182,6 @@ def _report(summary: Summary, results: Path) -> dict[str, Any]:
         "records": str(results / "records.parquet"),
         "jobs": sorted(summary.cards, key=lambda c: c["score_id"]),
     }
-
-
-def model_requests(text: str) -> list[Request]:
-    """Registered models by name, glob, group or ``all``, with parameters."""
-    found = parse_requests(
-        text,
-        chosen_among(registry.models, text),
-        kind="model",
-        groups=registry.models.groups(),
-        variants=registry.models.variants(),
-    )
-    # What is made of test cells is nobody's prediction to build on; "all+anchor" means the models.
-    kept = [r for r in found if not _varies_reference(r.name)]
-    if not kept:
-        raise UsageError(f"--models {text}: reference rows have no variants.")
-    return kept
-
-
-def _varies_reference(name: str) -> bool:
-    base, suffix = registry.models.split(name)
-    model_class = registry.models.get(base) if suffix else None
-    return isinstance(model_class, type) and issubclass(model_class, ReferenceRow)
-
-
-def controls_of(metrics: Sequence[str]) -> tuple[str, ...]:
-    """`CONTROLS`, and `LEGACY_CONTROL` where one of the metrics is a legacy metric."""
-    from ...metrics import PROFILES
-
-    legacy = not set(metrics).isdisjoint(PROFILES["legacy"])
-    return (CONTROLS[0], LEGACY_CONTROL, *CONTROLS[1:]) if legacy else CONTROLS
-
-
-def with_controls(text: str, metrics: Sequence[str]) -> list[Request]:
-    """The same, followed by those of the controls of the metrics that are not among them."""
-    asked = model_requests(text)
-    return asked + [Request(name) for name in controls_of(metrics) if str(Request(name)) not in map(str, asked)]
-
-
-def split_requests(text: str | None) -> list[Request | Path]:
-    """Registered splits with parameters, and manifest files."""
-    if not text:
-        return []
-    if text.endswith(".json") or "/" in text:
-        return [Path(p.strip()).expanduser().resolve() for p in text.split(",")]
-    return list(parse_requests(text, registry.splits.names(), kind="split"))
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """``0,1,2`` or ``0-4``.
-
-    >>> parse_seeds("0-2,7")
-    (0, 1, 2, 7)
-    """
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-    except ValueError:
-        raise UsageError(f"--seeds {text}: give whole numbers and ranges such as 0,1,2 or 0-4.") from None
-    if not seeds:
-        raise UsageError(f"--seeds {text} names no seed.")
-    return tuple(dict.fromkeys(seeds))
-
-
-def parse_metrics(text: str) -> tuple[str, ...]:
-    """Ids of a profile or of a comma list."""
-    from ...metrics import PROFILES
-
-    known = chosen_among(registry.metrics, text)
-    if text == "full":
-        return tuple(known)
-    if text in PROFILES:
-        return PROFILES[text]
-    found = parse_requests(text, known, kind="metric")
-    if given := [r for r in found if r.params]:
-        raise UsageError(f"--metrics {given[0]}: a metric has no parameters. Type: pbench list metrics")
-    return tuple(r.name for r in found)
 
 
 def _pair(text: str) -> tuple[str, str]:

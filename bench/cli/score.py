@@ -25,7 +25,8 @@ from ..engine.submission_notes import rows_shown
 from .options import dataset_requests, file_options, jobs_option, json_option, load_plugins, plugin_option, results_option
 from .progress import make_reporter
 from .rendering import render_boards
-from .run import closing, controls_of, parse_metrics, split_requests
+from .requests import controls_of, parse_metrics, split_requests
+from .run import closing
 
 #: Options that say how to read the predictions, by the field of `Reading`.
 PREDICTION_OPTIONS = {

@@ -36,6 +36,8 @@ class Capabilities:
         `fit` reads cells; without it only profiles are loaded, which is far faster.
     needs_pairs
         `fit` reads the same units at several times; on snapshots, where no cell is seen twice, the model is not available.
+    predicts
+        False for a model that only encodes: no condition is asked of it.
     claim
         Up to what it claims to find latent variables, under its assumptions: ``permutation`` (and scale), ``affine``,
         ``orthogonal``, ``block``, or nothing. It is scored by it.
@@ -60,6 +62,7 @@ class Capabilities:
     unseen_doses: bool = False
     needs_cells: bool = False
     needs_pairs: bool = False
+    predicts: bool = True
     claim: str = ""
     stochastic: bool = False
     resources: tuple[str, ...] = ()
@@ -70,6 +73,8 @@ class Capabilities:
 
     def refusal(self, condition: Condition, train: Sequence[Condition]) -> str | None:
         """Why `condition` lies outside these capabilities given the training conditions; None where it does not."""
+        if not self.predicts:
+            return "capability: encodes only"
         if self.max_targets is not None and len(condition.targets) > self.max_targets:
             return f"capability: at most {self.max_targets} target(s)"
         if not self.unseen_targets:

@@ -11,10 +11,12 @@ import numpy as np
 
 from ..contracts.condition import Condition
 from ..contracts.errors import InvalidPrediction
+from ..contracts.latents import Encoding
 from ..contracts.model import Capabilities, ReferenceRow
 from ..contracts.prediction import Prediction
 from ..contracts.training import Profiles, TrainingData
 from ..contracts.truth import Truth
+from .encoding import HeldOut, encode
 from .spread import predicted_cells, predicted_variance
 
 Array = np.ndarray[Any, Any]
@@ -45,6 +47,8 @@ class Answer:
         Whether control cells and test cells were there for it to make cells of.
     diagnostics
         What the model says of its training, for the run card.
+    encoding
+        What it says of the latent variables of held-out cells, where that was asked.
     """
 
     mean: Array
@@ -56,15 +60,33 @@ class Answer:
     has_cells: bool = False
     cells_offered: bool = False
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    encoding: Encoding | None = None
 
 
-def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool = True) -> Answer:
+#: Why nothing is predicted where only latent variables were asked for.
+NOT_ASKED = "not asked: this run scores latent variables only"
+
+
+def ask(
+    model: Any,
+    data: TrainingData,
+    truth: Truth,
+    *,
+    seed: int,
+    spread: bool = True,
+    predict: bool = True,
+    held_out: HeldOut | None = None,
+) -> Answer:
     """Fit `model`, predict the test conditions that it can answer, and check what comes back.
 
     Parameters
     ----------
     spread
         Whether predicted cells, and variances that follow from them, are looked at.
+    predict
+        Whether conditions are asked for at all.
+    held_out
+        Cells to encode, where the model encodes.
 
     Raises
     ------
@@ -74,7 +96,7 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
     """
     asked = truth.conditions
     capabilities: Capabilities = getattr(model, "capabilities", Capabilities())
-    refused = {c: capabilities.refusal(c, data.perturbed.conditions) for c in asked}
+    refused = {c: capabilities.refusal(c, data.perturbed.conditions) if predict else NOT_ASKED for c in asked}
     queries = tuple(c for c in asked if refused[c] is None)
     start = time.perf_counter()
     if isinstance(model, ReferenceRow):
@@ -88,6 +110,9 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
     # A copy: whatever a model does to the controls that it is given, the truth keeps its own.
     prediction = model.predict(queries, _copied(truth.controls)) if queries else Prediction((), np.empty((0, len(data.genes))))
     seconds = {"fit": fit_seconds, "predict": time.perf_counter() - start}
+    start = time.perf_counter()
+    encoding = encode(model, held_out) if held_out is not None and hasattr(model, "encode") else None
+    seconds["encode"] = time.perf_counter() - start
     mean, fallback = checked(prediction, queries, data.genes, truth.controls)
     row_of = {c: i for i, c in enumerate(prediction.conditions)}
     out = np.full((len(asked), len(data.genes)), np.nan, dtype=np.float32)
@@ -110,6 +135,7 @@ def ask(model: Any, data: TrainingData, truth: Truth, *, seed: int, spread: bool
         has_cells=bool(prediction.cells),
         cells_offered=data.load_controls is not None,
         diagnostics=model.diagnostics() if hasattr(model, "diagnostics") else {},
+        encoding=encoding,
     )
 
 

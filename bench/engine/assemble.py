@@ -13,6 +13,7 @@ from scipy import sparse
 from ..contracts.cell_truth import CellTruth
 from ..contracts.condition import Condition, sort_key
 from ..contracts.errors import DataError
+from ..contracts.latents import GroundTruth
 from ..contracts.split import SplitManifest
 from ..contracts.training import Cells, Profiles, TrainingData
 from ..contracts.truth import Truth
@@ -95,6 +96,8 @@ class Assembly:
             resources=dict(resources),
             load_cells=self._load_cells if cells else None,
             load_controls=self._control_cells if controls and self.screen.has_cells else None,
+            latents=self.screen.meta["latents"],
+            image_shape=tuple(self.screen.meta["image_shape"]),
         )
 
     def _load_cells(self, role: str) -> Cells:
@@ -102,11 +105,33 @@ class Assembly:
             wanted = self._role("validation")
         else:
             wanted = tuple(c for c in self.screen.conditions if c.is_control) + self.train_conditions
+        return self._cells(wanted, ~self._test_barcodes)
+
+    def _cells(self, conditions: tuple[Condition, ...], keep: Array) -> Cells:
+        """The cells of some conditions among those that `keep` marks."""
         number = np.full(len(self.screen.conditions), -1)
-        number[[self._position[c] for c in wanted]] = np.arange(len(wanted))
+        number[[self._position[c] for c in conditions]] = np.arange(len(conditions))
         code = number[self.screen.codes]
-        rows = self._by_barcode((code >= 0) & ~self._test_barcodes)
-        return Cells(self.screen.cells(rows), code[rows], wanted, self.screen.scale)
+        rows = self._by_barcode((code >= 0) & keep)
+        units, times = self.screen.units, self.screen.times
+        return Cells(
+            self.screen.cells(rows),
+            code[rows],
+            conditions,
+            self.screen.scale,
+            unit=None if units is None else units[rows],
+            time=None if times is None else times[rows],
+        )
+
+    def held_out_cells(self) -> tuple[Cells, GroundTruth | None]:
+        """The test cells of a split by cells, controls among them, and their latent variables where they are known."""
+        trained = tuple(c for c in self.screen.conditions if c.is_control) + self.train_conditions
+        cells = self._cells(trained, self._test_barcodes)
+        known = self.screen.ground_truth
+        if known is None:
+            return cells, None
+        kept = np.isin(self.screen.codes, [self._position[c] for c in trained]) & self._test_barcodes
+        return cells, known.at(self._by_barcode(kept))
 
     def _control_cells(self, context: str | None) -> sparse.csr_matrix:
         return self.screen.condition_cells(Condition(context=context))
@@ -159,7 +184,7 @@ class Assembly:
         rows = np.flatnonzero(keep)
         return rows[np.argsort(self.screen.barcodes[rows], kind="stable")]
 
-    def truth(self, cell_truth: Path | None = None, *, cells: bool = True) -> Truth:
+    def truth(self, cell_truth: Path | None = None, *, cells: bool = True, ground: GroundTruth | None = None) -> Truth:
         """Statistics of the scored test conditions.
 
         Parameters
@@ -168,6 +193,8 @@ class Assembly:
             Folder that `write_cell_truth` has filled, for metrics that read cells.
         cells
             Whether reference rows may read test cells, where the screen has them prepared.
+        ground
+            Of the cells that will be encoded.
         """
         conditions = self._role("test")
         profiles = self._pool(conditions, side="test")
@@ -206,6 +233,7 @@ class Assembly:
             training=self._pool(self.train_conditions, side="train"),
             cells=both[0],
             half_cells=both[1],
+            ground=ground,
         )
 
     def _single_shifts(self, conditions: tuple[Condition, ...], controls: Profiles) -> tuple[Array | None, ...]:

@@ -8,17 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from ..contracts.condition import Condition
 from ..contracts.errors import NotFitted, PbenchError
 from ..contracts.model import Capabilities, Model, ReferenceRow, parameters
-from ..contracts.resource import FeatureTable
-from ..contracts.training import Cells, TrainingData
-from ..contracts.truth import Truth
 from .answer import Answer, ask
-from .assemble import de_order
-from .statistics import group_sums
+from .encoding import HeldOut, encode
+from .toy import Toy, toy
 
 Array = np.ndarray[Any, Any]
 
@@ -33,93 +28,6 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return not self.problem
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A small screen of singles and doubles: what `fit` sees and the truth of what is asked."""
-
-    data: TrainingData
-    truth: Truth
-
-
-def toy(capabilities: Capabilities, *, seed: int = 0, order: Array | None = None, poison: bool = False) -> Toy:
-    """A toy screen that stays inside `capabilities`.
-
-    Parameters
-    ----------
-    seed
-        Of the expression values.
-    order
-        Permutation of the training cells.
-    poison
-        Fill all test cells with NaN after the training side is made, as a model must not see them.
-    """
-    rng = np.random.default_rng(seed)
-    genes = np.array([f"G{i:02d}" for i in range(40)])
-    targets = [f"G{i:02d}" for i in range(8)]
-    singles = [Condition((t,)) for t in targets]
-    doubles = [Condition((targets[i], targets[i + 1])) for i in range(0, 7)]
-    asked_doubles = doubles[:3] if capabilities.max_targets is None or capabilities.max_targets > 1 else []
-    asked = asked_doubles or singles[-2:]
-    if capabilities.unseen_targets:
-        asked = [*asked_doubles, *singles[-2:]]
-    hidden = {t for c in asked if len(c.targets) == 1 for t in c.targets}
-    train = [c for c in singles + doubles if c not in asked and not hidden & set(c.targets)]
-    if not asked_doubles and not capabilities.unseen_targets:
-        asked, train = singles[:2], singles + doubles[3:]
-    effect = {t: rng.normal(0, 0.5, len(genes)) for t in targets}
-    base = rng.uniform(0.5, 2.0, len(genes))
-
-    def expected(condition: Condition) -> Array:
-        return base + sum((effect[t] for t in condition.targets), np.zeros(len(genes)))
-
-    def cells(condition: Condition, n: int = 16) -> Array:
-        return np.maximum(expected(condition) + rng.normal(0, 0.2, (n, len(genes))), 0).astype(np.float32)
-
-    control = Condition()
-    trained = (control, *train)
-    blocks = {c: cells(c) for c in trained}
-    X = np.concatenate([blocks[c] for c in trained])
-    codes = np.repeat(np.arange(len(trained)), 16)
-    test_blocks = {c: cells(c) for c in asked}
-    if order is not None:
-        X, codes = X[order], codes[order]
-    held = np.concatenate([test_blocks[c] for c in asked])
-    sums = group_sums(X, codes, len(trained), scale="log1p_1e4")
-    perturbed = sums.pool([[i] for i in range(1, len(trained))], tuple(train))
-    controls = sums.pool([[0]], (control,))
-    table = FeatureTable(tuple(targets), np.stack([effect[t][:6] for t in targets]).astype(np.float32), "toy")
-    names = capabilities.resources
-    data = TrainingData(
-        genes,
-        perturbed,
-        controls,
-        perturbed.select(lambda c: False),
-        resources=dict.fromkeys(names, table),
-        load_cells=(lambda role: Cells(sparse.csr_matrix(X), codes, trained, "log1p_1e4")) if capabilities.needs_cells else None,
-    )
-    test = group_sums(held, np.repeat(np.arange(len(asked)), 16), len(asked), scale="log1p_1e4").pool(
-        [[i] for i in range(len(asked))], tuple(asked)
-    )
-    if poison:
-        test = replace(test, mean=np.full_like(test.mean, np.nan), var=np.full_like(test.var, np.nan))
-    index = {g: i for i, g in enumerate(genes)}
-    own = tuple(tuple(index[t] for t in c.targets) for c in asked)
-    ctrl = controls.control_mean(asked)
-    truth = Truth(
-        genes=genes,
-        profiles=test,
-        controls=controls,
-        references={"ctrl": ctrl, "pert": ctrl + data.mean_shift, "loo": ctrl},
-        de_order=de_order(test, controls, np.zeros(len(asked), dtype=int), own),
-        target_genes=own,
-        halves=(test, test),
-        subgroups=tuple({} for _ in asked),
-        noise_free=np.stack([expected(c) for c in asked]),
-        load_cells=lambda c, half=None: sparse.csr_matrix(test_blocks[c] if half is None else test_blocks[c][half::2]),
-    )
-    return Toy(data, truth)
 
 
 def check_model(cls: type) -> Iterator[Verdict]:
@@ -139,7 +47,16 @@ def _capabilities(cls: type) -> Capabilities:
 
 
 def _ask(cls: type, scene: Toy, *, seed: int = 0, model: Any = None) -> Answer:
-    return ask(model if model is not None else cls(), scene.data, scene.truth, seed=seed)
+    held_out = scene.held_out if hasattr(cls, "encode") else None
+    return ask(model if model is not None else cls(), scene.data, scene.truth, seed=seed, held_out=held_out)
+
+
+def _same(a: Answer, b: Answer, *, atol: float = 0.0) -> bool:
+    """Whether two answers predict the same, and say the same of latent variables."""
+    pairs = [(a.mean, b.mean)]
+    if a.encoding is not None and b.encoding is not None:
+        pairs += [(a.encoding.codes[name], b.encoding.codes[name]) for name in a.encoding.codes]
+    return all(np.allclose(x, y, rtol=1e-5 if atol else 0.0, atol=atol, equal_nan=True) for x, y in pairs)
 
 
 def _constructor(cls: type) -> str | None:
@@ -179,6 +96,8 @@ def _declares(cls: type) -> str | None:
 def _answers(cls: type) -> str | None:
     scene = toy(_capabilities(cls))
     answer = _ask(cls, scene)
+    if not _capabilities(cls).predicts:
+        return None if hasattr(cls, "encode") else "the model neither predicts nor has encode(cells); what is it for?"
     if (answer.absent != "").all():
         return f"the model predicts none of {len(answer.absent)} conditions that its capabilities allow: {answer.absent[0]}"
     return None
@@ -197,14 +116,14 @@ def _not_fitted(cls: type) -> str | None:
 
 def _deterministic(cls: type) -> str | None:
     scene = toy(_capabilities(cls))
-    if not np.array_equal(_ask(cls, scene).mean, _ask(cls, scene).mean, equal_nan=True):
+    if not _same(_ask(cls, scene), _ask(cls, scene)):
         return "two fits with the same seed differ; draw every random number from np.random.default_rng(seed)."
     return None
 
 
 def _seed(cls: type) -> str | None:
     scene = toy(_capabilities(cls))
-    moved = not np.array_equal(_ask(cls, scene, seed=0).mean, _ask(cls, scene, seed=1).mean, equal_nan=True)
+    moved = not _same(_ask(cls, scene, seed=0), _ask(cls, scene, seed=1))
     if moved and not _capabilities(cls).stochastic:
         return (
             "the seed changes the answer, and capabilities.stochastic is False; set it, so that the model is run with every seed."
@@ -216,7 +135,7 @@ def _refit(cls: type) -> str | None:
     first, second = toy(_capabilities(cls)), toy(_capabilities(cls), seed=1)
     model = cls()
     _ask(cls, first, model=model)
-    if not np.allclose(_ask(cls, second, model=model).mean, _ask(cls, second).mean, atol=1e-5, equal_nan=True):
+    if not _same(_ask(cls, second, model=model), _ask(cls, second), atol=1e-5):
         return "a second fit gives another answer than a fresh model; fit must forget what it learned before."
     return None
 
@@ -238,7 +157,7 @@ def _poison(cls: type) -> str | None:
     if issubclass(cls, ReferenceRow):
         return None
     clean, poisoned = toy(_capabilities(cls)), toy(_capabilities(cls), poison=True)
-    if not np.array_equal(_ask(cls, clean).mean, _ask(cls, poisoned).mean, equal_nan=True):
+    if not _same(_ask(cls, clean), _ask(cls, poisoned)):
         return "the answer changes when all test cells become NaN: the model reads them somehow."
     return None
 
@@ -259,7 +178,7 @@ def _query_alone(cls: type) -> str | None:
     scene = toy(_capabilities(cls))
     answer = _ask(cls, scene)
     model = cls()
-    if isinstance(model, ReferenceRow):
+    if isinstance(model, ReferenceRow) or not _capabilities(cls).predicts:
         return None
     model.fit(scene.data, seed=0)
     i = int(np.flatnonzero(answer.absent == "")[0])
@@ -269,6 +188,29 @@ def _query_alone(cls: type) -> str | None:
         alone = alone + scene.truth.controls.control_mean(prediction.conditions)[0]
     if prediction.genes is None and prediction.scale != "counts" and not np.allclose(alone, answer.mean[i], atol=1e-4):
         return "a condition asked alone is answered otherwise than among others; predict must not depend on the other queries."
+    return None
+
+
+def _encodes(cls: type) -> str | None:
+    if not hasattr(cls, "encode"):
+        return None
+    scene = toy(_capabilities(cls))
+    model = cls()
+    _ask(cls, scene, model=model)
+    first = encode(model, scene.held_out)
+    again = encode(model, scene.held_out)
+    if any(not np.array_equal(first.codes[name], again.codes[name]) for name in first.codes):
+        return "encode gives other codes when it is called again; return means, not draws."
+    if isinstance(model, ReferenceRow):
+        return None
+    cells = scene.held_out.cells
+    order = np.random.default_rng(4).permutation(len(cells.codes))
+    unit, time = (None if a is None else a[order] for a in (cells.unit, cells.time))
+    X: Any = cells.X
+    shuffled = replace(cells, X=X[order], codes=cells.codes[order], unit=unit, time=time)
+    moved = encode(model, HeldOut(shuffled, None))
+    if any(not np.allclose(first.codes[name][order], moved.codes[name], rtol=1e-3, atol=1e-3) for name in first.codes):
+        return "the code of a cell depends on the order of the cells; encode must return rows in the order in which they came."
     return None
 
 
@@ -285,4 +227,5 @@ CHECKS: dict[str, Callable[[type], str | None]] = {
     "test cells are never read": _poison,
     "order of training cells does not matter": _cell_order,
     "a query does not depend on the others": _query_alone,
+    "encode gives codes by name, the same again, row by row": _encodes,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from scipy import sparse
 
 from ..contracts.condition import Condition
 from ..contracts.identity import content_id
+from ..contracts.latents import BLOCKS, GroundTruth, ground_truth_of
 from ..contracts.resource import FeatureTable, GeneEdges
 from ..contracts.screen import Dataset, Screen
 from .fingerprint import code_id
@@ -67,6 +68,24 @@ class PreparedScreen:
             return {}
         keys = [Condition.from_dict(c) for c in self.meta["noise_free"]]
         return dict(zip(keys, self._load("noise_free"), strict=True))
+
+    @cached_property
+    def units(self) -> Array | None:
+        """(N,) int64 number of each cell's unit; None where the screen does not say."""
+        return self._load("unit") if self.meta["unit"] else None
+
+    @cached_property
+    def times(self) -> Array | None:
+        """(N,) hours at which each cell was observed, controls too; None where the screen does not say."""
+        return self._load("time") if self.meta["time"] else None
+
+    @cached_property
+    def ground_truth(self) -> GroundTruth | None:
+        """The latent variables of all cells, where they are known."""
+        if not self.meta["latents"]:
+            return None
+        with np.load(self.folder / "ground_truth.npz", allow_pickle=False) as f:
+            return ground_truth_of(f["values"], {name: f[name] for name in f.files if name != "values"})
 
     def resource(self, name: str) -> FeatureTable | None:
         """Side information that came with the screen."""
@@ -153,18 +172,32 @@ def _write(screen: Screen, folder: Path) -> None:
         "squares": sums.squares[:, order],
         "n": sums.n,
     }
+    obs: Any = screen.adata.obs
+    if "unit" in obs:
+        arrays["unit"] = np.unique(obs["unit"].to_numpy().astype(str), return_inverse=True)[1]
+    if "time" in obs:
+        arrays["time"] = obs["time"].to_numpy().astype(np.float64)
     if screen.noise_free:
         arrays["noise_free"] = np.stack([np.asarray(v, dtype=np.float32)[order] for v in screen.noise_free.values()])
     for name, value in arrays.items():
         np.save(folder / f"{name}.npy", value, allow_pickle=False)
     for name, table in screen.resources.items():
         save_table(table, folder / f"resource-{name}.npz")
+    known = screen.ground_truth
+    if known is not None:
+        parts: dict[str, Any] = {f.name: np.asarray(getattr(known, f.name)) for f in fields(known)}
+        np.savez(folder / "ground_truth.npz", **parts)
     meta = {
         "card": screen.card.to_dict(),
         "conditions": [c.to_dict() for c in screen.conditions],
         "n_cells": [int(n) for n in screen.n_cells.values()],
         "noise_free": [c.to_dict() for c in screen.noise_free],
         "resources": sorted(screen.resources),
+        "unit": "unit" in arrays,
+        "time": "time" in arrays,
+        "paired": "unit" in arrays and len(np.unique(arrays["unit"])) < len(codes),
+        "latents": {} if known is None else {name: len(known.block(name)) for name in BLOCKS},
+        "image_shape": [int(n) for n in np.asarray(screen.adata.uns.get("image_shape", ())).ravel()],
     }
     (folder / "screen.json").write_text(json.dumps(meta))
 

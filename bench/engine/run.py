@@ -14,6 +14,7 @@ from ..contracts.errors import DataError, PbenchError
 from ..contracts.metric import MetricInfo
 from ..contracts.split import SplitManifest
 from .audit import audit, to_dict
+from .encodings import agreements
 from .execute import Outcome, execute
 from .fingerprint import code_id
 from .plan import JobSpec, PlannedModel, Request, scoring_id
@@ -43,6 +44,16 @@ class Matrix:
     plugins: Sequence[str] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     overwrite: str = "missing"
+
+    @property
+    def encode(self) -> bool:
+        """Whether any metric scores latent variables."""
+        return any(registry.metrics.get(m).of_latents for m in self.metrics)
+
+    @property
+    def predict(self) -> bool:
+        """Whether any metric scores predictions."""
+        return any(not registry.metrics.get(m).of_latents for m in self.metrics)
 
 
 class Reporter(Protocol):
@@ -105,6 +116,8 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         cards.append(card)
         reporter.finished(titles[outcome.key], outcome.status, outcome.reason, outcome.seconds)
     store.consolidate()
+    if matrix.encode:
+        agreements(store.folder, cards)
     return Summary(cards, computed=len(todo), reused=len(found))
 
 
@@ -133,7 +146,7 @@ def limit_threads(jobs: int) -> None:
 
 def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], metrics: Sequence[MetricInfo], reporter: Reporter) -> list[Staged]:
     # Reference rows sample test cells; every other model says whether it reads cells.
-    cells = any(m.capabilities.needs_cells for m in models)
+    cells = matrix.encode or any(m.capabilities.needs_cells for m in models)
     cell_truth = any({"cells", "variance", "truth_cells", "de"} & {*m.needs, *m.reads} for m in metrics)
     requests = []
     for dataset in matrix.datasets:
@@ -179,12 +192,12 @@ def _plan(
     unavailable: list[dict[str, Any]] = []
     engine = code_id("pbench.bench.engine.answer"), code_id("pbench.bench.engine.assemble")
     for data in staged:
-        offered = PreparedScreen(data.screen).meta["resources"]
+        meta = PreparedScreen(data.screen).meta
         for split in data.splits:
             manifest = SplitManifest.load(split.manifest)
             store.save_manifest(manifest)
             for model in models:
-                sources = {name: resolved[name].for_screen(offered) for name in model.capabilities.resources}
+                sources = {name: resolved[name].for_screen(meta["resources"]) for name in model.capabilities.resources}
                 for seed in model.seeds(matrix.seeds):
                     spec = JobSpec(
                         model=model.name,
@@ -214,14 +227,24 @@ def _plan(
                         plugins=tuple(matrix.plugins),
                         audit=_with_model(split.audit, manifest, model, sources),
                         refit=matrix.overwrite == "always",
+                        encode=matrix.encode,
                     )
-                    if missing := [s.missing for s in sources.values() if s.missing]:
+                    if missing := [s.missing for s in sources.values() if s.missing] + _unable(matrix, model, meta["paired"]):
                         card = base_card(job, time.time()) | {"status": "unavailable", "reason": missing[0]}
                         store.write(job.score_id, card)
                         unavailable.append(card)
                     else:
                         jobs.append(job)
     return jobs, unavailable
+
+
+def _unable(matrix: Matrix, model: PlannedModel, paired: bool) -> list[str]:
+    """Why a model cannot take part on a screen, whatever its split."""
+    if model.capabilities.needs_pairs and not paired:
+        return ["capability: needs units that were observed at several times, and these are snapshots"]
+    if not matrix.predict and not hasattr(registry.models.get(model.name), "encode"):
+        return ["capability: it has no encode, and only latent variables are asked for"]
+    return []
 
 
 def _with_model(

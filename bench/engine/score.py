@@ -9,6 +9,7 @@ import numpy as np
 
 from ..contracts.condition import Condition
 from ..contracts.errors import InvalidPrediction
+from ..contracts.latents import LatentComparison
 from ..contracts.metric import Comparison, MetricInfo, Values
 from ..contracts.truth import Truth
 from .answer import Answer
@@ -20,8 +21,15 @@ Array = np.ndarray[Any, Any]
 FAILED = "metric failed: "
 
 
-def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dict[str, Values]:
+def evaluate(
+    metrics: Sequence[MetricInfo], truth: Truth, answer: Answer, latents: LatentComparison | None = None
+) -> dict[str, Values]:
     """Values of each metric by id. A metric that raises is undefined everywhere, with its error as the reason.
+
+    Parameters
+    ----------
+    latents
+        For metrics of latent variables.
 
     Raises
     ------
@@ -31,10 +39,10 @@ def evaluate(metrics: Sequence[MetricInfo], truth: Truth, answer: Answer) -> dic
         If memory runs out, which is no fault of the metric.
     """
     variance = None if answer.variance is None else answer.variance.astype(np.float64)
-    comparison = Comparison(truth, answer.mean.astype(np.float64), variance, answer.cells)
+    comparison = Comparison(truth, answer.mean.astype(np.float64), variance, answer.cells, latents)
     out = {}
     for metric in metrics:
-        n = 1 if metric.level == "dataset" else len(truth.conditions)
+        n = metric.size(comparison)
         try:
             values = metric(comparison)
             if values.value.shape != (n,) or values.reason.shape != (n,):
@@ -68,6 +76,7 @@ def rows(
     answer: Answer,
     constants: Mapping[str, Any],
     on_halves: Mapping[str, Values] | None = None,
+    latents: Sequence[str] = (),
 ) -> pa.Table:
     """The tidy table of one job.
 
@@ -77,6 +86,8 @@ def rows(
         Columns that are the same in every row (model, data set, split, fold, seed …).
     on_halves
         Values of some of the metrics against the second halves of the test cells, for the column ``half_value``.
+    latents
+        Names of the true latent variables, for metrics that have a value for each.
     """
     import pyarrow as pa
 
@@ -89,9 +100,10 @@ def rows(
         for i, c in enumerate(truth.conditions)
     ]
     whole = dict.fromkeys(columns) | {"condition": "*", "perturbation": "*"}
+    of_level = {"perturbation": described, "dataset": [whole], "latent": [whole | {"condition": f"latent {n}"} for n in latents]}
     for metric in metrics:
         value = values[metric.id]
-        for row in described if metric.level == "perturbation" else [whole]:
+        for row in of_level[metric.level]:
             for name, column in columns.items():
                 column.append(row[name])
         n = len(value.value)

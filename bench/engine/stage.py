@@ -27,15 +27,32 @@ from .worker import load_plugins
 
 @dataclass(frozen=True)
 class DatasetRequest:
-    """A registered data set, or anybody's file with the options that say how to read it."""
+    """A registered data set, a generated one with parameters, or anybody's file with the options that say how to read it.
+
+    `options` are those of the file, or the parameters of the generator.
+    """
 
     name: str
     path: str | None = None
     options: Mapping[str, Any] | None = None
 
     def dataset(self) -> Dataset:
+        """The data set.
+
+        Raises
+        ------
+        UsageError
+            If there are parameters and nothing is generated, or a parameter does not exist.
+        """
         if self.path is None:
-            return registry.datasets.get(self.name)
+            found: Dataset = registry.datasets.get(self.name.partition("[")[0])
+            if not self.options:
+                return found
+            if found.generate is None:
+                raise UsageError(
+                    f"data set '{found.card.name}' is read, not generated, and has no parameters; drop the brackets."
+                )
+            return found.generate(**self.options)
         return registry.datasets.get("your.h5ad")(self.path, name=self.name, **(self.options or {}))
 
 

@@ -29,7 +29,8 @@ OK = "ok"
 def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of the records that answer the same question, the one that was started last, with what others say of the same answer.
 
-    The question is (model and parameters, data set, split, fold, seed); records differ under it where code, data,
+    The question is (model and parameters, data set, split, fold, seed), and whether predictions are asked for or latent
+    variables alone; records differ under it where code, data,
     environment or metrics have changed since. The newest record says which answer counts (its ``job_id``). Metrics that it
     lacks are taken from the newest whole record of that same answer that has them; answers are never mixed.
 
@@ -41,7 +42,8 @@ def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     asked: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for card in sorted(cards, key=lambda c: (c["started"], c["score_id"]), reverse=True):
         spec = card["spec"]
-        asked.setdefault((spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"]), []).append(card)
+        question = (spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"], card.get("predicts", True))
+        asked.setdefault(question, []).append(card)
     return [_merged(*asked[key]) for key in sorted(asked, key=str)]
 
 
@@ -63,7 +65,8 @@ class Store:
     """A folder of results.
 
     Layout: ``records/<score id>.json`` (the run card) beside ``.parquet`` (its rows), ``predictions/<job id>.npz``
-    (predicted pseudobulks), ``manifests/<split id>.json``, ``checkpoints/<job id>.npz`` (weights of a network whose training
+    (predicted pseudobulks), ``encodings/<job id>.npz`` (codes of held-out cells), ``agreements/*.json`` (how far those of two
+    seeds agree), ``manifests/<split id>.json``, ``checkpoints/<job id>.npz`` (weights of a network whose training
     broke off) and ``records.parquet`` (all rows, rebuilt after each run).
     The JSON is written last and holds the sha256 of the rows, so a record is there as a whole or not there.
     """

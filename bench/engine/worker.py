@@ -7,9 +7,11 @@ import platform
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # pyarrow is imported by the server that job processes are forked from, so that none of them pays for it.
 import pyarrow.parquet  # noqa: F401
@@ -19,8 +21,11 @@ from ..contracts.errors import TrainingFailed
 from ..contracts.model import build
 from ..contracts.resource import FeatureTable
 from ..contracts.split import SplitManifest
-from .answer import ask
+from ..contracts.truth import Truth
+from .answer import NOT_ASKED, Answer, ask
 from .assemble import Assembly
+from .encoding import HeldOut, claim_of
+from .encodings import read_encoding, save_encoding
 from .plan import JobSpec, PlannedModel
 from .prepare import PreparedScreen, load_table
 from .score import evaluate, failures, reads_spread, rows
@@ -44,6 +49,7 @@ class Job:
     audit: Mapping[str, Any]
     cell_truth: Path | None = None
     refit: bool = False
+    encode: bool = False
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -59,9 +65,12 @@ def run_job(job: Job) -> dict[str, Any]:
     spread = reads_spread(metrics)
     # What is offered follows from what was asked, never from what an earlier run has left in the cache.
     offered = spread or needs_cells
-    truth = assembly.truth(job.cell_truth, cells=offered)
+    predict = any(not m.of_latents for m in metrics)
+    encodes = job.encode and assembly.by_cell
+    held_out = HeldOut(*assembly.held_out_cells()) if encodes else None
+    truth = assembly.truth(job.cell_truth, cells=offered, ground=held_out.truth if held_out else None)
     store = Store(job.store)
-    answer = None if job.refit else store.prediction(job.spec.id, truth.conditions)
+    answer = None if job.refit else archived(store, job.spec.id, truth, predict=predict, encode=encodes)
     if answer is not None and spread and (answer.has_cells or not (answer.cells_offered or needs_cells)):
         # Cells are not archived, and there may have been none to make them of: metrics that read them need the model again.
         answer = None
@@ -71,21 +80,27 @@ def run_job(job: Job) -> dict[str, Any]:
         tables = {name: _resource(screen, name, path) for name, path in job.resources.items()}
         data = assembly.training(tables, cells=needs_cells, controls=offered)
         try:
-            answer = ask(model, data, truth, seed=job.spec.derived_seed, spread=spread)
+            seed = job.spec.derived_seed
+            answer = ask(model, data, truth, seed=seed, spread=spread, predict=predict, held_out=held_out)
         except TrainingFailed as error:
             if not error.checkpoint:
                 raise
             raise TrainingFailed(f"{error} They lie in {store.save_checkpoint(job.spec.id, error.checkpoint)}.") from error
-        store.save_prediction(job.spec.id, truth.conditions, screen.genes, answer)
+        if predict:
+            store.save_prediction(job.spec.id, truth.conditions, screen.genes, answer)
+        if held_out is not None and answer.encoding is not None:
+            save_encoding(store.folder, job.spec.id, answer.encoding, held_out.report)
+    latents = held_out.beside(answer.encoding, claim_of(model_class)) if held_out and answer.encoding else None
     before = time.perf_counter()
     half = truth.against("half")
     scored_on_half = getattr(model_class, "scored_against", "all") == "half"
     against = half if scored_on_half else truth
-    values = evaluate(metrics, against, answer)
+    values = evaluate(metrics, against, answer, latents)
     if scored_on_half:
         on_halves = values
     else:
-        also = metrics if getattr(model_class, "calibrates", False) else [m for m in metrics if m.headline]
+        calibrates = getattr(model_class, "calibrates", False)
+        also = [m for m in metrics if (m.headline or calibrates) and not m.of_latents]
         on_halves = evaluate(also, half, answer)
     constants = {
         "model": job.model.label,
@@ -95,13 +110,16 @@ def run_job(job: Job) -> dict[str, Any]:
         "fold": job.spec.fold,
         "seed": job.spec.seed,
     }
-    table = rows(values, metrics, against, answer, constants, on_halves)
+    table = rows(values, metrics, against, answer, constants, on_halves, latents.truth.names if latents else ())
     seconds = dict(answer.seconds) | {"score": time.perf_counter() - before, "total": time.perf_counter() - start}
     card = base_card(job, began) | {
         "status": OK,
         "rescored": rescored,
         "seconds": {k: round(v, 4) for k, v in seconds.items()},
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "encoded": answer.encoding is not None,
+        "uses_condition_at_encode": answer.encoding is not None and answer.encoding.blind is not None,
+        "claim": claim_of(model_class),
         "n_conditions": len(truth.conditions),
         "n_predicted": int((answer.absent == "").sum()),
         "n_fallback": int(answer.fallback.sum()),
@@ -111,6 +129,19 @@ def run_job(job: Job) -> dict[str, Any]:
     }
     store.write(job.score_id, card, table)
     return card
+
+
+def archived(store: Store, job_id: str, truth: Truth, *, predict: bool, encode: bool) -> Answer | None:
+    """What an earlier run of the same job has kept, if it holds all that is asked for now."""
+    encoding = read_encoding(store.folder, job_id) if encode else None
+    if encode and encoding is None:
+        return None
+    if predict:
+        answer = store.prediction(job_id, truth.conditions)
+        return replace(answer, encoding=encoding) if answer is not None and encode else answer
+    n = len(truth.conditions)
+    nothing = np.full((n, len(truth.genes)), np.nan, dtype=np.float32)
+    return Answer(nothing, np.zeros(n, bool), np.full(n, NOT_ASKED, object), {}, encoding=encoding) if encode else None
 
 
 def base_card(job: Job, began: float) -> dict[str, Any]:
@@ -132,6 +163,7 @@ def base_card(job: Job, began: float) -> dict[str, Any]:
         "dataset_card": PreparedScreen(job.screen).meta["card"],
         "audit": dict(job.audit),
         "metrics": list(job.metrics),
+        "predicts": any(not registry.metrics.get(name).of_latents for name in job.metrics),
         "pbench": version("pbench"),
         "machine": {
             "python": platform.python_version(),

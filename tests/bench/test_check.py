@@ -8,7 +8,8 @@ import pytest
 from pbench.bench.contracts import registry
 from pbench.bench.contracts.model import Capabilities, Model, parameters
 from pbench.bench.contracts.prediction import Prediction
-from pbench.bench.engine.check import CHECKS, check_model, toy
+from pbench.bench.engine.check import CHECKS, check_model
+from pbench.bench.engine.toy import toy
 from pbench.models import CATALOGUE
 
 
@@ -75,7 +76,12 @@ class GoodWithoutInheritance:
         return Prediction(tuple(conditions), controls.control_mean(conditions))
 
 
-@pytest.mark.parametrize("model", [Good, GoodStochastic, GoodDelta, GoodWithCells, GoodWithoutInheritance])
+class Encodes(Good):
+    def encode(self, cells):
+        return {"latent": cells.X[:, :3].toarray()}
+
+
+@pytest.mark.parametrize("model", [Good, GoodStochastic, GoodDelta, GoodWithCells, GoodWithoutInheritance, Encodes])
 def test_good_models_pass(model):
     assert {v.check: v.problem for v in check_model(model) if v.problem} == {}
     assert len(list(check_model(model))) == len(CHECKS)
@@ -177,8 +183,38 @@ class AnswersNonsense(Good):
         return Prediction(tuple(conditions), np.full((len(conditions), 40), np.nan))
 
 
+class EncodesDraws(Encodes):
+    def encode(self, cells):
+        return {"latent": np.random.default_rng().normal(size=(len(cells.codes), 3))}
+
+
+class EncodesInAnotherOrder(Encodes):
+    def encode(self, cells):
+        return {"latent": np.sort(cells.X[:, :3].toarray(), axis=0)}
+
+
+class EncodesUnderNoName(Encodes):
+    def encode(self, cells):
+        return {"z": cells.X[:, :3].toarray()}
+
+
+class EncodesTooFew(Encodes):
+    def encode(self, cells):
+        return {"latent": cells.X[1:, :3].toarray()}
+
+
+class DoesNothing(AnswersNothing):
+    capabilities = Capabilities(predicts=False)
+
+
 CONSTRUCTOR, STORES = "constructor: keyword-only, all with defaults", "constructor: stores parameters unchanged, JSON values"
+ENCODES = "encode gives codes by name, the same again, row by row"
 BAD = {
+    EncodesDraws: (ENCODES, "means, not draws"),
+    EncodesInAnotherOrder: (ENCODES, "order in which they came"),
+    EncodesUnderNoName: (ENCODES, "name codes"),
+    EncodesTooFew: (ENCODES, "of shape"),
+    DoesNothing: ("fit and predict give a valid prediction", "what is it for"),
     PositionalParameter: (CONSTRUCTOR, "not keyword-only"),
     AnyParameter: (CONSTRUCTOR, "takes any argument"),
     ChangedParameter: (STORES, "changes 'alpha' from 1 to 2"),
@@ -200,7 +236,11 @@ BAD = {
 # What cannot be scored at all cannot pass the checks that compare answers either; what is drawn anew each time also
 # differs after a second fit.
 FURTHER = {
-    AnswersNonsense: set(list(CHECKS)[5:]),
+    AnswersNonsense: set(list(CHECKS)[5:-1]),
+    EncodesDraws: set(list(CHECKS)[5:10]) - {"inputs are left unchanged"},
+    EncodesInAnotherOrder: {"order of training cells does not matter"},
+    EncodesUnderNoName: set(list(CHECKS)[3:-1]),
+    EncodesTooFew: set(list(CHECKS)[3:-1]),
     AnswersNothing: {"a query does not depend on the others"},
     Unrepeatable: {"a second fit forgets the first", "test cells are never read"},
     NoCapabilities: set(),

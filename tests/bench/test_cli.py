@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pbench.bench.cli.main import COMMANDS, cli, main
-from pbench.bench.cli.run import CONTROLS, model_requests, parse_seeds, with_controls
+from pbench.bench.cli.requests import CONTROLS, model_requests, parse_seeds, with_controls
 from pbench.bench.cli.run import run as run_command
 from pbench.bench.contracts.errors import UsageError
 from pbench.bench.contracts.registry import REGISTRIES

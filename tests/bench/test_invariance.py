@@ -13,7 +13,7 @@ from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.model import Capabilities, build
 from pbench.bench.engine.answer import ask
 from pbench.bench.engine.assemble import Assembly
-from pbench.bench.engine.check import toy
+from pbench.bench.engine.toy import toy
 from pbench.bench.engine.prepare import prepare
 from pbench.bench.engine.score import evaluate
 from pbench.metrics import CATALOGUE as METRICS

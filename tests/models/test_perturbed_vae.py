@@ -10,7 +10,8 @@ from small_screens import training_data
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import NotFitted, TrainingFailed, UsageError
-from pbench.bench.engine.check import check_model, toy
+from pbench.bench.engine.check import check_model
+from pbench.bench.engine.toy import toy
 from pbench.models.perturbed_vae import PerturbedVAE
 
 torch = pytest.importorskip("torch")
