@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 #: The metric that orders models.
 PRIMARY = "mcc.responsive"
 #: The metric whose values by latent variable are tabulated.
-BY_LATENT = "r2.nonlinear"
+BY_LATENT = "r2_latent.nonlinear"
 LATENT = "latent "
 
 

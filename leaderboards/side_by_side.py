@@ -14,7 +14,7 @@ from .order import PRIMARY
 from .text import ARROWS, escape, number, span, table
 
 #: Scores of codes that stand beside predictions.
-SHOWN = (CODES, "r2.block.invariant")
+SHOWN = (CODES, "r2_block.invariant")
 
 
 def side_by_side(boards: Sequence[Board], codes: Sequence[Identification], metrics: Mapping[str, MetricInfo]) -> str | None:

@@ -22,6 +22,7 @@ from . import (
     uncertainty,
     weighted,
 )
+from .identification import FAMILIES as OF_LATENTS
 
 #: Metrics by family, in the order in which a reader meets them; each family has a page in the docs.
 FAMILIES: dict[str, tuple[MetricInfo, ...]] = {
@@ -38,16 +39,19 @@ FAMILIES: dict[str, tuple[MetricInfo, ...]] = {
     "interaction": interaction.METRICS,
     "uncertainty": uncertainty.METRICS,
     "legacy": legacy.METRICS,
+    **OF_LATENTS,
 }
 
 #: Every built-in metric by id.
 CATALOGUE: dict[str, MetricInfo] = {m.id: m for metrics in FAMILIES.values() for m in metrics}
 
-#: Named selections of ids: ``headline`` is the leaderboard's first table, ``full`` is everything, the others hold the scores
-#: that a benchmark or a line of papers reports, as far as they are defined here (the pages of the metrics say what differs).
+#: Named selections of ids: ``headline`` is the leaderboard's first table, ``full`` is every score of predictions and
+#: ``identifiability`` every one of latent variables, the others hold the scores that a benchmark or a line of papers reports, as
+#: far as they are defined here (the pages of the metrics say what differs).
 PROFILES: dict[str, tuple[str, ...]] = {
-    "headline": tuple(name for name, metric in CATALOGUE.items() if metric.headline),
-    "full": tuple(CATALOGUE),
+    "headline": tuple(name for name, metric in CATALOGUE.items() if metric.headline and not metric.of_latents),
+    "full": tuple(name for name, metric in CATALOGUE.items() if not metric.of_latents),
+    "identifiability": tuple(name for name, metric in CATALOGUE.items() if metric.of_latents),
     # The differential expression score, the perturbation discrimination score and the mean absolute error, each beside its
     # variant for models without cells.
     "vcc": ("de_overlap.n@all~ctrl#cells", "de_overlap.n@all~ctrl#score", "retrieval.truths@all~ctrl#l1", "mae@all"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class DiscrepancyVAE(CellGenerator):
         In `fit`, if `reconstruction` or `mmd_sigma` is unknown.
     """
 
+    capabilities = replace(CellGenerator.capabilities, claim="permutation")
     reference = (
         "Zhang et al. 2023, Identifiability guarantees for causal disentanglement from soft interventions (discrepancy-VAE)"
     )
@@ -160,7 +162,7 @@ class DiscrepancyVAE(CellGenerator):
         )
 
     def graph(self) -> Array:
-        """(d, d) strictly upper triangular weights of the learned graph, from the latent of the row to that of the column.
+        """(d, d) strictly lower triangular weights of the learned graph, from the latent of the column to that of the row.
 
         Raises
         ------
@@ -168,7 +170,7 @@ class DiscrepancyVAE(CellGenerator):
             If the model is not fitted.
         """
         self._check_fitted("network_")
-        return self.network_.graph().detach().cpu().numpy()
+        return self.network_.graph().detach().cpu().numpy().T
 
     def targets(self) -> dict[str, Array]:
         """(d,) probability for each target that it acts on each latent variable; they sum up to 1.

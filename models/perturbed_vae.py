@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -74,6 +74,7 @@ class PerturbedVAE(CellGenerator):
         batches that are not made of groups.
     """
 
+    capabilities = replace(CellGenerator.capabilities, claim="permutation")
     reference = "Jiang et al. 2026, PerturbedVAE (endpoint, static); reconstructed from the published formulas"
     presets = {
         "quick": {"epochs": 15, "width": 64},
@@ -178,14 +179,21 @@ class PerturbedVAE(CellGenerator):
             ),
         )
 
-    def graph(self, condition: Condition) -> dict[str, Array]:
-        """Weights of the causal model at a condition.
+    @overload
+    def graph(self) -> Array: ...
+
+    @overload
+    def graph(self, condition: Condition) -> dict[str, Array]: ...
+
+    def graph(self, condition: Condition | None = None) -> Array | dict[str, Array]:
+        """Weights of the causal model at a condition, or their mean size over all conditions.
 
         Returns
         -------
-        dict
-            ``variant`` (d_ν, d_ν), strictly lower triangular, and ``invariant`` (d_ν, d_ι): from the variable of the column to that
-            of the row.
+        array or dict
+            Without a condition (d_ν, d_ν), strictly lower triangular: the mean over the training conditions, control among them,
+            of |Λ_νν(u)|, from the variable of the column to that of the row. With one, ``variant`` (d_ν, d_ν), Λ_νν(u), and
+            ``invariant`` (d_ν, d_ι), Λ_νι(u).
 
         Raises
         ------
@@ -197,8 +205,11 @@ class PerturbedVAE(CellGenerator):
         import torch
 
         self._check_fitted("network_")
-        if reason := self._refusal(condition):
+        if condition is not None and (reason := self._refusal(condition)):
             raise UsageError(f"there is no graph of {condition.key}: {reason}.")
         with torch.no_grad():
-            mechanisms = self.network_.mechanisms(torch.cat(self._tensors([condition]), dim=1))
+            told = self._tensors(self.conditions_ if condition is None else [condition])
+            mechanisms = self.network_.mechanisms(torch.cat(told, dim=1))
+        if condition is None:
+            return mechanisms.weights.abs().mean(dim=0).cpu().numpy()
         return {"variant": mechanisms.weights[0].cpu().numpy(), "invariant": mechanisms.inputs[0].cpu().numpy()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .neural.generation import Scene
@@ -46,6 +47,7 @@ class SvaePlus(SparseShifts):
         ``auto``, ``cpu`` or ``cuda``.
     """
 
+    capabilities = replace(SparseShifts.capabilities, claim="permutation")
     reference = "Lopez et al., CLeaR 2023, sVAE+ (Genentech/sVAE)"
     presets = {
         "quick": {"width": 128, "hidden": 1, "epochs": 30},

@@ -26,7 +26,8 @@ An id reads `family.variant@genes~reference#representation`. Genes: {_GENES}. Re
 distance, the test or the space that is used. The version of a metric is raised whenever its definition changes, and results
 made with the old one keep it. ↑ higher is better, ↓ lower is better, → closest to the perfect value is best. Needs: `means` every
 model has; `variance` over cells and `cells` not every model predicts; `truth_cells` and `de` are cells of the truth and its tests for
-differential expression. What is undefined is not a number, has a reason, and lowers the count of what is defined: it is never zero.
+differential expression; `latents` are known latent variables and the codes that a model gives of held-out cells
+(`docs/identifiability.md`). Level: a value for each `perturbation`, for each `latent` variable, or one for a `dataset`. What is undefined is not a number, has a reason, and lowers the count of what is defined: it is never zero.
 """
 
 
@@ -53,7 +54,8 @@ def pages(families: Mapping[str, Sequence[MetricInfo]], profiles: Mapping[str, S
 
 
 def _listed(name: str, ids: Sequence[str]) -> str:
-    return "every metric" if name == "full" else ", ".join(f"`{i}`" for i in ids)
+    whole = {"full": "every metric of predictions", "identifiability": "every metric of latent variables"}
+    return whole[name] if name in whole else ", ".join(f"`{i}`" for i in ids)
 
 
 def _page(name: str, metrics: Sequence[MetricInfo], profiles: Mapping[str, Sequence[str]]) -> str:
@@ -72,7 +74,7 @@ def _page(name: str, metrics: Sequence[MetricInfo], profiles: Mapping[str, Seque
                 _bound(m.perfect),
                 m.level,
                 ", ".join(m.needs),
-                ", ".join(p for p, ids in profiles.items() if m.id in ids and p != "full") or "–",
+                ", ".join(p for p, ids in profiles.items() if m.id in ids and p not in ("full", "identifiability")) or "–",
             ]
             for m in members
         ]

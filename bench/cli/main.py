@@ -16,7 +16,7 @@ COMMANDS = {
     "score": ("score:score", "Score predictions in a file of yours, without any model code."),
     "leaderboard": ("leaderboard:leaderboard", "Render the leaderboard of a results folder."),
     "list": ("listing:list_", "List models, data sets, splits and metrics."),
-    "show": ("listing:show", "Show everything about one model, data set, split or metric."),
+    "show": ("show:show", "Show everything about one model, data set, split or metric."),
     "fetch": ("fetch:fetch", "Bring a data set into the data folder and verify it."),
     "audit": ("audit:audit", "Check a split for leaks of test information into training."),
     "check": ("check:check", "Check a model of yours against the contract, in plain words."),

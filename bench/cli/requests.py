@@ -113,8 +113,8 @@ def parse_metrics(text: str, track: str = PREDICTION) -> tuple[str, ...]:
     known = chosen_among(registry.metrics, text)
     spelled = {part.strip() for part in text.split(",")}
     known = [n for n in known if n in spelled or registry.metrics.get(n).of_latents == (track == IDENTIFIABILITY)]
-    if text == "full":
-        return tuple(known)
+    if text == "full" or (text == "headline" and track == IDENTIFIABILITY):
+        return tuple(n for n in known if text == "full" or registry.metrics.get(n).headline)
     if text in PROFILES:
         return PROFILES[text]
     found = parse_requests(text, known, kind="metric")

@@ -36,7 +36,10 @@ class Values:
     Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``, ``too_few_cells``,
     ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``none_called``, ``single_class``,
     ``no_cells`` and ``no_variance`` (the model gives none), ``no_truth_cells``, ``no_controls``, ``wrong_scale``, ``not_a_double``,
-    ``no_singles``, ``absent`` and what a model or the split gave as a reason.
+    ``no_singles``, ``absent`` and what a model or the split gave as a reason. Of latent variables: ``no_latents`` (none are known, or the
+    model gives no codes), ``no_responsive_block`` and ``no_invariant_block`` (the truth has none), ``no_continuous``, ``one_latent``,
+    ``no_claim``, ``no_targets`` and ``no_graph`` (the model says none), ``no_edges`` (the truth has none), ``not_paired``, ``no_times``,
+    ``nothing_to_decode``, ``nothing_to_forecast``.
     """
 
     value: Array

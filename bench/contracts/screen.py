@@ -98,6 +98,8 @@ class Dataset:
         Name of the file in the data folder; None for generated data.
     generate
         Of generated data: makes the data set with other values of the generator's keyword parameters.
+    parameters
+        Values of those parameters, for people.
     picture
         Writes a PNG that shows samples to a path; None where there is nothing to see.
     """
@@ -108,6 +110,7 @@ class Dataset:
     fetch: Callable[[], Path] | None = None
     file: str | None = None
     generate: Callable[..., Dataset] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     picture: Callable[[Path], None] | None = None
 
 

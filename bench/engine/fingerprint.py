@@ -8,6 +8,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -44,14 +45,16 @@ def _parsed(module: str) -> tuple[str, list[str]] | None:
 
 
 def function_id(function: Callable[..., object]) -> str:
-    """Identity of a function: its code and that of every function that a ``functools.partial`` of it is bound to."""
+    """Identity of a function: its code and that of every function that a ``functools.partial`` or a dataclass of it holds."""
     modules, queue = set(), [function]
     while queue:
         part = queue.pop()
         if isinstance(part, partial):
             queue += [part.func, *(a for a in (*part.args, *part.keywords.values()) if callable(a))]
-        else:
-            modules.add(part.__module__)
+            continue
+        modules.add(part.__module__)
+        if is_dataclass(part) and not isinstance(part, type):
+            queue += [value for value in vars(part).values() if callable(value)]
     return content_id(sorted((m, code_id(m)) for m in modules))
 
 

@@ -41,6 +41,8 @@ class Matching:
 
     def columns(self, values: Array) -> Array:
         """(…, d) values of each variable's code from (…, m) values of codes; zero for a variable without one."""
+        if not values.shape[-1]:
+            return np.zeros((*values.shape[:-1], len(self.code)))
         return np.where(self.code >= 0, values[..., np.maximum(self.code, 0)], 0.0)
 
 
@@ -72,6 +74,11 @@ def _standardised(x: Array, *, ranks: bool = False) -> Array:
     return np.where(varies, centred / np.where(varies, length, 1.0), 0.0)
 
 
+def _paired(a: Array, b: Array) -> Array:
+    """Correlations of equal columns of what `_standardised` gives; rounding beyond 1 is cut off."""
+    return np.clip(np.einsum("ij,ij->j", a, b), -1.0, 1.0)
+
+
 def assignment(gain: Array) -> Array:
     """(d,) int64 column of each row of (d, m) so that the gains add up to the most, no column twice; -1 for rows without one."""
     from scipy.optimize import linear_sum_assignment
@@ -86,8 +93,10 @@ def matching(z: Array, h: Array, *, ranks: bool = False) -> Matching:
     """The code of each of d variables by the absolute correlations of (n, d) and (n, m), dead codes left out."""
     found = correlations(z, h, ranks=ranks)
     alive = np.flatnonzero(~dead_codes(h))
-    code = assignment(np.abs(found[:, alive])) if len(alive) else np.full(len(found), -1)
-    code = np.where(code >= 0, alive[code], -1) if len(alive) else code
+    if not len(alive):
+        return Matching(np.full(len(found), -1, dtype=np.int64), np.zeros(len(found)))
+    code = assignment(np.abs(found[:, alive]))
+    code = np.where(code >= 0, alive[code], -1)
     sign = np.sign(found[np.arange(len(code)), code]) * (code >= 0)
     return Matching(np.where(sign != 0, code, -1), sign)
 
@@ -110,7 +119,7 @@ def matched(z: Array, h: Array, report: Array, *, ranks: bool = False) -> Array:
 def values_on(chosen: Matching, z: Array, h: Array, *, ranks: bool = False) -> Array:
     """(d,) signed correlations of given pairs on other rows; 0 without a code or where one of the two is constant."""
     own, code = (_standardised(x, ranks=ranks) for x in (z, chosen.columns(h)))
-    return chosen.sign * np.einsum("ij,ij->j", own, code)
+    return chosen.sign * _paired(own, code)
 
 
 def rotation_floor(z: Array, *, seed: int, draws: int = 20) -> float:
@@ -142,7 +151,7 @@ def canonical(z: Array, h: Array, report: Array) -> Array:
     if own.shape[1] and code.shape[1]:
         u, _, vt = np.linalg.svd(own.T @ code, full_matrices=False)
         found = _standardised(left(z[report]) @ u), _standardised(right(h[report]) @ vt.T)
-        out[: u.shape[1]] = np.einsum("ij,ij->j", *found)
+        out[: u.shape[1]] = _paired(*found)
     return out
 
 
@@ -176,7 +185,7 @@ def elementwise(z: Array, h: Array, report: Array) -> Array:
     for i in np.flatnonzero(chosen >= 0):
         j = chosen[i]
         f[:, i], g[:, i] = own[1][:, i] @ u[i, j, :, 0], code[1][:, j] @ vt[i, j, 0]
-    out[varies] = np.einsum("ij,ij->j", _standardised(f), _standardised(g))
+    out[varies] = _paired(_standardised(f), _standardised(g))
     return out
 
 

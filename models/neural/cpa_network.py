@@ -196,6 +196,6 @@ class CpaNetwork(nn.Module):
         return self.decode(basal + self.effects(told, covariates), depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
-        """``basal``: what the encoder makes of cells; ``latent``: with their own condition added."""
+        """``invariant``: the basal states that the encoder makes of cells; ``responsive``: with their own condition added."""
         basal, _ = self.basal(cells)
-        return {"basal": basal, "latent": basal + self.effects(told, covariates)}
+        return {"invariant": basal, "responsive": basal + self.effects(told, covariates)}

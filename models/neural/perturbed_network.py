@@ -210,6 +210,6 @@ class PerturbedNetwork(nn.Module):
         return self.decoded(variant, invariant, depth if self.head.kind == "counts" else None)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Posterior means of z_ν and z_ι."""
+        """Posterior means: ``responsive`` of z_ν and ``invariant`` of z_ι."""
         variant, invariant = self.encoded(cells, torch.cat([told, covariates], dim=1))
-        return {"variant": variant[0], "invariant": invariant[0]}
+        return {"responsive": variant[0], "invariant": invariant[0]}

@@ -183,8 +183,10 @@ class AdditiveShiftNetwork(SparseShiftNetwork):
         return self.decode(basal + shift, covariates, depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``invariant``: basal states; ``responsive``: with the expected shift of their own condition added."""
         shift = self.expected_shift(told)
-        return {"basal": self.encode(cells, shift, covariates)[0], "perturbation": shift}
+        basal = self.encode(cells, shift, covariates)[0]
+        return {"invariant": basal, "responsive": basal + shift}
 
 
 class MechanismShiftNetwork(SparseShiftNetwork):
@@ -224,4 +226,5 @@ class MechanismShiftNetwork(SparseShiftNetwork):
         return self.decode(shift + torch.randn_like(shift), covariates, depth)
 
     def latents(self, cells: torch.Tensor, told: torch.Tensor, covariates: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``latent``: what the encoder makes of cells; ``perturbation``: the prior mean of their own condition."""
         return {"latent": self.encode(cells)[0], "perturbation": self.expected_shift(told)}

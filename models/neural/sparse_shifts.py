@@ -61,7 +61,18 @@ class SparseShifts(CellGenerator):
         return {name: getattr(self, name) for name in names}
 
     def targets(self) -> dict[str, Array]:
-        """Which target moves which latent.
+        """(d,) size of the expected shift P(inclusion) · |effect| of each latent by target, at the largest dose in training.
+
+        Raises
+        ------
+        NotFitted
+            If the model is not fitted.
+        """
+        table = self.shifts()
+        return dict(zip(self.codes_.targets, table["inclusion"] * np.abs(table["effect"]), strict=True))
+
+    def shifts(self) -> dict[str, Array]:
+        """Which target moves which latent, how surely and how far.
 
         Returns
         -------

@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from pbench.bench.contracts.registry import models, splits
+from pbench.bench.contracts.model import ReferenceRow, build, parameters
+from pbench.bench.contracts.registry import datasets, models, splits
 from pbench.bench.contracts.resource import FeatureTable
 from pbench.bench.engine.assemble import Assembly
-from pbench.bench.engine.prepare import PreparedScreen, prepare
+from pbench.bench.engine.prepare import PreparedScreen, cell_level_sums, prepare
 
 NEURAL = [name for name in models if not models.entry(name).group and "torch" in models.get(name).capabilities.packages]
 
@@ -57,3 +58,52 @@ def test_training_is_bit_identical(name, clean_and_poisoned):
         assert np.isfinite(clean).all()
         np.testing.assert_array_equal(clean, poisoned)
     np.testing.assert_array_equal(*answers)
+
+
+ENCODERS = [
+    name
+    for name in models
+    if hasattr(models.get(name), "encode")
+    and models.entry(name).group in ("", "encoders")
+    and not issubclass(models.get(name), ReferenceRow)
+]
+
+
+@pytest.fixture(scope="module")
+def clean_and_poisoned_units(tmp_path_factory):
+    """Training data of trajectories, before and after every cell of the held-out units became NaN; and whole cells to encode."""
+    folder = tmp_path_factory.mktemp("units")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PBENCH_CACHE", str(folder / "cache"))
+        dataset = datasets.get("latent-temporal").generate(units_per_perturbation=40, n_times=3)
+        screen = dataset.load()
+        manifest = splits.get("units")(screen, data_id="toy")[0]
+        clean = prepare(dataset, data_id="toy", cells=True)
+    poisoned = PreparedScreen(folder / "poisoned")
+    shutil.copytree(clean.folder, poisoned.folder)
+    shutil.copytree(clean.cells_folder, poisoned.cells_folder)
+    data, indptr = (np.load(poisoned.cells_folder / f"{n}.npy") for n in ("data", "indptr"))
+    held_out = np.isin(clean.barcodes, manifest.test_cells)
+    for row in np.flatnonzero(held_out):
+        data[indptr[row] : indptr[row + 1]] = np.nan
+    assert 0.2 < held_out.mean() < 0.5
+    np.save(poisoned.cells_folder / "data.npy", data)
+    sums, bad = folder / "sums.npz", folder / "bad.npz"
+    made = cell_level_sums(screen, manifest.test_cells)
+    np.savez(sums, total=made.total, squares=made.squares, n=made.n)
+    is_test = np.arange(len(made.n)) % 4 >= 2
+    total, squares = (np.where(is_test[:, None], np.nan, part) for part in (made.total, made.squares))
+    np.savez(bad, total=total, squares=squares, n=made.n)
+    parts = [Assembly(s, manifest, path) for s, path in ((clean, sums), (poisoned, bad))]
+    return [a.training({}, cells=True) for a in parts], parts[0].held_out_cells()[0]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_codes_come_from_training_units_alone(name, clean_and_poisoned_units):
+    both, cells = clean_and_poisoned_units
+    cls = models.get(name)
+    few = {"epochs": 2} if "epochs" in parameters(cls) else {}
+    codes = [build(cls, few, name=name).fit(data, seed=3).encode(cells) for data in both]
+    for kind, clean in codes[0].items():
+        assert np.isfinite(clean).all()
+        np.testing.assert_array_equal(clean, codes[1][kind])

@@ -21,6 +21,8 @@ from pbench.metrics import CATALOGUE, FAMILIES, PROFILES
 GRAMMAR = re.compile(
     r"[a-z0-9_]+(\.[a-z0-9_]+)?@(all|de20|de50|deg|expressed1000)(~(ctrl|pert|loo))?(#(cosine|l2|l1|score|cells|welch|pca))?"
 )
+#: Scores of latent variables read no genes.
+OF_LATENTS = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 DOCS = Path(pbench.__file__).parent / "docs" / "metrics"
 
 
@@ -28,15 +30,17 @@ def test_ids_follow_the_grammar_and_are_unique():
     every = [m.id for metrics in FAMILIES.values() for m in metrics]
     assert len(every) == len(set(every)) == len(CATALOGUE)
     for name, metric in CATALOGUE.items():
-        assert GRAMMAR.fullmatch(name) and metric.id == name
+        assert (OF_LATENTS if metric.of_latents else GRAMMAR).fullmatch(name) and metric.id == name
         family, variant, genes, reference, representation = metric.parts.values()
-        rebuilt = family + (f".{variant}" if variant else "") + f"@{genes}"
+        rebuilt = family + (f".{variant}" if variant else "") + (f"@{genes}" if genes else "")
         assert name == rebuilt + (f"~{reference}" if reference else "") + (f"#{representation}" if representation else "")
 
 
 def test_profiles_name_metrics_that_exist():
-    assert set(PROFILES) == {"headline", "full", "vcc", "gears", "perturbench", "legacy"}
-    assert PROFILES["full"] == tuple(CATALOGUE)
+    assert set(PROFILES) == {"headline", "full", "identifiability", "vcc", "gears", "perturbench", "legacy"}
+    assert sorted(PROFILES["full"] + PROFILES["identifiability"]) == sorted(CATALOGUE)
+    assert all(CATALOGUE[i].of_latents for i in PROFILES["identifiability"])
+    assert not any(CATALOGUE[i].of_latents for name in set(PROFILES) - {"identifiability"} for i in PROFILES[name])
     for ids in PROFILES.values():
         assert ids and len(set(ids)) == len(ids) and set(ids) <= set(CATALOGUE)
     assert all(CATALOGUE[i].headline for i in PROFILES["headline"]) and "l2@all" in PROFILES["headline"]
@@ -47,7 +51,7 @@ def test_facts_are_complete_and_fit_a_markdown_table(metric):
     for text in (metric.summary, metric.caveats, metric.reference):
         assert text and "|" not in text and "\n" not in text
     assert metric.summary.endswith(".") and metric.caveats.endswith(".")
-    assert metric.direction in ("up", "down", "target") and metric.level in ("perturbation", "dataset") and metric.version >= 1
+    assert metric.direction in ("up", "down", "target") and metric.level in ("perturbation", "dataset", "latent") and metric.version >= 1
     assert metric.lower <= metric.perfect <= metric.upper
     assert set(metric.needs) <= set(NEEDS)
 
@@ -79,8 +83,8 @@ def test_what_a_metric_needs_and_is_not_there_is_its_reason(random_screen):
         values = metric(Comparison(truth, predicted))
         # The hand-made truth has no cells and the prediction neither cells nor variances.
         if missing := [NEEDS[n] for n in metric.needs if n not in ("means", "log1p")]:
-            assert np.isnan(values.value).all() and set(values.reason) == {missing[0]}, name
-        n = 1 if metric.level == "dataset" else len(truth.conditions)
+            assert np.isnan(values.value).all() and set(values.reason) <= {missing[0]}, name
+        n = {"perturbation": len(truth.conditions), "dataset": 1, "latent": 0}[metric.level]
         assert values.value.shape == values.reason.shape == (n,), name
 
 

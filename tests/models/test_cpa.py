@@ -112,8 +112,8 @@ class TestNetwork:
             found = net.latents(own.cells, of.told[own.codes], of.covariates[own.codes])
             imagined = net.imagine(own.cells, own.depth, of.told[own.codes], of.covariates[own.codes])
             loss = net.loss(own)
-        np.testing.assert_allclose(found["basal"], basal, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(found["latent"], latent, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["invariant"], basal, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["responsive"], latent, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(imagined.mean, out, rtol=1e-3, atol=1e-4)
         if kind == "counts":
             log_p = nbinom.logpmf(own.counts, 1, 1 / (1 + out)) + gammaln(own.counts.numpy() + 1)
@@ -336,7 +336,7 @@ class TestAdversary:
 
         def told_apart(model):
             """Share of the cells of A and C that a linear rule tells apart from basal states."""
-            basal, rows = model.encode(cells)["basal"], np.isin(cells.codes, (1, 3))
+            basal, rows = model.encode(cells)["invariant"], np.isin(cells.codes, (1, 3))
             Z, y = np.column_stack([basal[rows], np.ones(rows.sum())]), np.where(cells.codes[rows] == 1, 1.0, -1.0)
             return np.mean((Z @ np.linalg.lstsq(Z, y, rcond=None)[0] > 0) == (y > 0))
 
@@ -380,11 +380,11 @@ class TestModel:
         assert cells.shape == (len(start.cells), 25)
         np.testing.assert_allclose(np.expm1(cells).sum(axis=1), 1e4, rtol=1e-3)
 
-    def test_encode_names_basal_and_latent(self, counts):
+    def test_encode_names_what_moves_and_what_does_not(self, counts):
         model = Cpa(**QUICK).fit(counts, seed=0)
         codes = model.encode(counts.cells)
-        assert set(codes) == {"basal", "latent"}
-        moved = codes["latent"] - codes["basal"]
+        assert set(codes) == {"invariant", "responsive"}
+        moved = codes["responsive"] - codes["invariant"]
         embedding = model.network_.targets.detach().numpy()
         expected = np.array([np.zeros(6), *embedding, embedding[0] + embedding[1]])
         np.testing.assert_allclose(moved, expected[counts.cells.codes], atol=1e-5)

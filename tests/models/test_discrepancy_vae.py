@@ -225,11 +225,11 @@ def test_targets_of_the_same_latent_variable_are_found(world):
         assert p.max() > 0.6
 
 
-def test_the_graph_is_strictly_upper_triangular(world):
+def test_the_graph_is_strictly_lower_triangular(world):
     graph = world[0].graph()
     assert graph.shape == (3, 3)
-    assert np.abs(graph[np.triu_indices(3, 1)]).max() > 0.05
-    assert not graph[np.tril_indices(3)].any()
+    assert np.abs(graph[np.tril_indices(3, -1)]).max() > 0.05
+    assert not graph[np.triu_indices(3)].any()
 
 
 def test_controls_come_back_and_an_unseen_double_is_predicted(world):
@@ -251,7 +251,8 @@ def test_latents_of_cells(world):
     data = training_data(blocks)
     latents = model.encode(data.cells)
     assert {k: v.shape for k, v in latents.items()} == {"latent": (1200, 3), "exogenous": (1200, 3)}
-    np.testing.assert_allclose(latents["latent"] @ (np.eye(3) - model.graph()), latents["exogenous"], atol=1e-3)
+    # v = G v + z for each cell, with [i, j] from the variable j to i.
+    np.testing.assert_allclose(latents["latent"] @ (np.eye(3) - model.graph()).T, latents["exogenous"], atol=1e-3)
 
 
 def test_what_is_not_known_is_refused(world):

@@ -288,8 +288,8 @@ def test_the_invariant_part_does_not_depend_on_what_was_done():
     cells = torch.randn(5, 6)
     one, other = (network.latents(cells, torch.tensor([t]).expand(5, -1), torch.zeros(5, 0)) for t in ([1.0, 0, 0], [0.0, 1, 0]))
     assert torch.equal(one["invariant"], other["invariant"])
-    assert not torch.allclose(one["variant"], other["variant"])
-    assert one["variant"].shape == (5, 3)
+    assert not torch.allclose(one["responsive"], other["responsive"])
+    assert one["responsive"].shape == (5, 3)
 
 
 def test_other_names_of_targets_permute_predictions():
@@ -354,7 +354,7 @@ def test_the_invariant_part_is_the_same_with_a_perturbation_and_without(fitted, 
         return np.mean([np.linalg.norm(r.mean(axis=0) - control.mean(axis=0)) / control.std(axis=0).max() for r in rest])
 
     assert moved("invariant") < 0.3
-    assert moved("variant") > 5 * moved("invariant")
+    assert moved("responsive") > 5 * moved("invariant")
 
 
 def test_controls_and_training_conditions_come_back(fitted, blocks):
@@ -380,10 +380,14 @@ def test_the_graph_of_a_condition(fitted):
     assert graph["invariant"].shape == (2, 3)
     assert not np.triu(graph["variant"]).any()
     assert graph["variant"][1, 0] != model.graph(CONTROL)["variant"][1, 0]
+    every = [np.abs(model.graph(c)["variant"]) for c in model.conditions_]
+    assert len(every) > 2
+    np.testing.assert_allclose(model.graph(), np.mean(every, axis=0), rtol=1e-5, atol=1e-7)
     with pytest.raises(UsageError, match="unseen target"):
         model.graph(Condition(("z",)))
-    with pytest.raises(NotFitted):
-        PerturbedVAE().graph(CONTROL)
+    for arguments in ((CONTROL,), ()):
+        with pytest.raises(NotFitted):
+            PerturbedVAE().graph(*arguments)
 
 
 def test_what_is_not_known_is_refused(fitted, blocks):
@@ -406,7 +410,7 @@ def test_counts(blocks):
     model = PerturbedVAE(**SMALL, epochs=60, likelihood="counts", reconstruction="likelihood").fit(data, seed=0)
     prediction = model.predict((Condition(("a", "c")), CONTROL), data.controls)
     assert np.linalg.norm(prediction.mean[1] - data.controls.mean[0]) < 0.1 * np.linalg.norm(data.controls.mean[0])
-    assert model.encode(data.cells)["variant"].shape == (len(data.cells.codes), 2)
+    assert model.encode(data.cells)["responsive"].shape == (len(data.cells.codes), 2)
 
 
 def test_several_contexts_are_told(blocks):

@@ -296,10 +296,12 @@ def fitted():
 
 def test_targets_are_named_with_inclusion_and_effect(fitted):
     _, model = fitted
-    table = model.targets()
+    table = model.shifts()
     assert table["targets"].tolist() == ["A", "B", "C"]
     assert table["inclusion"].shape == table["effect"].shape == (3, 3)
     assert ((table["inclusion"] > 0) & (table["inclusion"] < 1)).all()
+    assert list(model.targets()) == ["A", "B", "C"]
+    np.testing.assert_allclose(np.array(list(model.targets().values())), table["inclusion"] * np.abs(table["effect"]), rtol=1e-6)
 
 
 def test_control_and_new_doubles_are_predicted_and_unseen_targets_absent(fitted):
@@ -317,11 +319,12 @@ def test_control_and_new_doubles_are_predicted_and_unseen_targets_absent(fitted)
 def test_latents_of_cells_are_named(fitted):
     data, model = fitted
     latents = model.encode(data.cells)
-    assert {n: v.shape for n, v in latents.items()} == {"basal": (60, 3), "perturbation": (60, 3)}
-    np.testing.assert_array_equal(latents["perturbation"][:12], 0)
-    table = model.targets()
+    assert {n: v.shape for n, v in latents.items()} == {"invariant": (60, 3), "responsive": (60, 3)}
+    moved = latents["responsive"] - latents["invariant"]
+    np.testing.assert_array_equal(moved[:12], 0)
+    table = model.shifts()
     expected = table["inclusion"][0] * table["effect"][0]
-    np.testing.assert_allclose(latents["perturbation"][12:24], np.tile(expected, (12, 1)), rtol=1e-5)
+    np.testing.assert_allclose(moved[12:24], np.tile(expected, (12, 1)), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("params", [{"guide": "mean-field"}, {"particles": 2}, {"likelihood": "normal"}, {"decoder_hidden": 0}])

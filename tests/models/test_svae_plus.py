@@ -205,11 +205,14 @@ def fitted():
 
 def test_targets_are_named_with_inclusion_and_effect(fitted):
     _, model = fitted
-    table = model.targets()
+    table = model.shifts()
     assert table["targets"].tolist() == ["A", "B", "C"]
     assert table["inclusion"].shape == table["effect"].shape == (3, 3)
-    with pytest.raises(NotFitted):
-        SvaePlus().targets()
+    assert list(model.targets()) == ["A", "B", "C"]
+    np.testing.assert_allclose(model.targets()["B"], np.abs(table["inclusion"][1] * table["effect"][1]), rtol=1e-6)
+    for ask in (SvaePlus().targets, SvaePlus().shifts):
+        with pytest.raises(NotFitted):
+            ask()
 
 
 def test_control_and_new_doubles_are_predicted_and_unseen_targets_absent(fitted):
