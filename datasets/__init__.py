@@ -5,6 +5,28 @@ from __future__ import annotations
 #: name: (module:object, one line for people)
 CATALOGUE: dict[str, tuple[str, str]] = {
     "norman-sim": ("gene_sim:NORMAN_SIM", "SIMULATED screen of singles and doubles, embedded; its noise-free truth is known."),
+    "gene-sim": (
+        "latent.gene_programs:GENE_SIM",
+        "SIMULATED screen of counts from latent programs and cell states that are known: identification and prediction on one screen.",
+    ),
+    "latent-static": ("latent.static_causal:LATENT_STATIC", "SIMULATED causal model of latent variables under interventions."),
+    "latent-temporal": (
+        "latent.temporal:LATENT_TEMPORAL",
+        "SIMULATED latent processes that perturbations redirect, beside an invariant state: paired, snapshot or endpoint.",
+    ),
+    "c3di-lite-static": (
+        "scenes.c3di_lite:C3DI_LITE_STATIC",
+        "RENDERED here: a lite stand-in of Causal3DIdent, objects under interventions on their scene.",
+    ),
+    "c3di-lite-temporal": (
+        "scenes.c3di_lite:C3DI_LITE_TEMPORAL",
+        "RENDERED here: a lite stand-in of Causal3DIdent, trajectories of scenes that perturbations redirect.",
+    ),
+    "causal3dident": ("scenes.causal3dident:CAUSAL3DIDENT", "Causal3DIdent, the published pictures (download)."),
+    "temporal-causal3dident": (
+        "scenes.temporal_causal3dident:TEMPORAL_CAUSAL3DIDENT",
+        "Temporal-Causal3DIdent of CITRIS, the published sequence (download).",
+    ),
     "norman-mini": ("files:NORMAN_MINI", "Norman 2019, CRISPRa, a small published subset: 18 singles, 15 doubles."),
     "mcfaline-mini": (
         "files:MCFALINE_MINI",

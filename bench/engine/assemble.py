@@ -134,7 +134,8 @@ class Assembly:
         return cells, known.at(self._by_barcode(kept))
 
     def _control_cells(self, context: str | None) -> sparse.csr_matrix:
-        return self.screen.condition_cells(Condition(context=context))
+        keep = (self.screen.codes == self._position[Condition(context=context)]) & ~self._test_barcodes
+        return self.screen.cells(self._by_barcode(keep), profile_scale=True)
 
     @cached_property
     def _test_barcodes(self) -> Array:
@@ -159,7 +160,7 @@ class Assembly:
         """Work out what `truth` reads from `folder`."""
         trained = np.zeros(len(self.screen.conditions), dtype=bool)
         trained[[self._position[c] for c in (*self.train_conditions, *self.controls.conditions)]] = True
-        train = trained[self.screen.codes] & ~self._held_out
+        train = trained[self.screen.codes] & ~self._held_out & ~self._test_barcodes
         write_cell_truth(folder, self.screen, self._role("test"), self._held_out, train, self._interaction_classes())
 
     def _interaction_classes(self) -> list[str]:

@@ -102,6 +102,7 @@ def audit(
         (4, "feature selection", absent if screen is None else _feature_selection(screen)),
         (9, "batch confounding", absent if screen is None else _batches(screen)),
         (14, "barcodes", absent if screen is None else _barcodes(manifest, screen)),
+        (14, "divided units", absent if screen is None else _divided_units(manifest, screen)),
         (14, "duplicated cells", absent if screen is None else _duplicated_cells(manifest, screen)),
         (17, "known defects", absent if screen is None else _known_defects(screen)),
     ]
@@ -210,6 +211,11 @@ def _unseen_targets(manifest: SplitManifest, test: list[Condition], seen: list[C
 
 
 def _canonical_labels(manifest: SplitManifest, test: list[Condition], train: list[Condition]) -> Verdict:
+    if manifest.declared.get("level") == "units":
+        return (
+            "warn",
+            "units are held out, not conditions: it says what a model makes of unseen cells, not of unseen perturbations.",
+        )
     if manifest.test_cells:
         return "warn", "a split by cells trains on every test condition; it is a positive control only."
     known = {_canonical(c) for c in train}
@@ -320,12 +326,26 @@ def _barcodes(manifest: SplitManifest, screen: Screen) -> Verdict:
     return "pass", f"{len(known)} barcodes, each once."
 
 
+def _divided_units(manifest: SplitManifest, screen: Screen) -> Verdict:
+    obs: Any = screen.adata.obs
+    if "unit" not in obs or not manifest.test_cells:
+        return "na", "the screen names no units, or the split holds out whole conditions."
+    unit = obs["unit"].astype(str).to_numpy()
+    chosen = np.isin(screen.barcodes, np.asarray(manifest.test_cells))
+    # Cells of excluded conditions are on neither side.
+    used = np.array([c.is_control or manifest.roles.get(c) != "excluded" for c in screen.conditions])[screen.codes]
+    if divided := set(unit[chosen].tolist()) & set(unit[used & ~chosen].tolist()):
+        return "fail", f"{len(divided)} units have cells in training and in the test (first: {min(divided)})."
+    return "pass", f"all cells of each of {len(set(unit.tolist()))} units are on one side."
+
+
 def _duplicated_cells(manifest: SplitManifest, screen: Screen) -> Verdict:
     roles = np.array(["train" if c.is_control else manifest.roles.get(c, "excluded") for c in screen.conditions])[screen.codes]
     is_test, is_train = roles == "test", np.isin(roles, ["train", "validation"])
     if manifest.test_cells:
         chosen = np.isin(screen.barcodes, np.asarray(manifest.test_cells))
-        is_train, is_test = is_train | (is_test & ~chosen), is_test & chosen
+        # Control cells can be held out too.
+        is_train, is_test = (is_train | is_test) & ~chosen, chosen
     hashes, expressed = row_hashes(screen.adata.X)
     is_test &= expressed >= MIN_EXPRESSED
     if not is_test.any():

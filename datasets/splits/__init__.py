@@ -21,5 +21,9 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "unseen-both": ("contexts:unseen_both", "Neither the test targets nor perturbed cells of the test context are in training."),
     "time-extrapolation": ("ordered:time_extrapolation", "The latest time points are test, the earlier ones train."),
     "dose-extrapolation": ("ordered:dose_extrapolation", "The highest dose of each perturbation is test, the lower ones train."),
+    "units": (
+        "units:units",
+        "Units of every perturbation are held out with all of their cells: for latent variables, not out of distribution.",
+    ),
     "iid": ("cells:iid", "Random cells of every perturbation are test; not out of distribution, a positive control only."),
 }

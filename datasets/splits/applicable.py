@@ -35,6 +35,7 @@ def applicable(screen: Screen) -> dict[str, str]:
         "unseen-both": single or context,
         "time-extrapolation": _lack("time points", len(times), 2),
         "dose-extrapolation": _lack("doses of one perturbation", _doses_of_one_target(perturbed), 2),
+        "units": "",
         "iid": "",
     }
 

@@ -343,6 +343,17 @@ def test_check_reports_a_bad_file_with_1(typed, tmp_path):
     assert "FAIL  constructor: keyword-only" in out and "1 check(s) failed." in out
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("0", (0,)), ("1", (0,)), ("3", (0, 1, 2)), ("3-3", (3,)), ("0-4", (0, 1, 2, 3, 4)), ("2,0,2", (2, 0)), (" 1 , 3-4", (1, 3, 4))])
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("0", (0,)),
+        ("1", (0,)),
+        ("3", (0, 1, 2)),
+        ("3-3", (3,)),
+        ("0-4", (0, 1, 2, 3, 4)),
+        ("2,0,2", (2, 0)),
+        (" 1 , 3-4", (1, 3, 4)),
+    ],
+)
 def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds

@@ -13,9 +13,9 @@ from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.model import Capabilities, build
 from pbench.bench.engine.answer import ask
 from pbench.bench.engine.assemble import Assembly
-from pbench.bench.engine.toy import toy
 from pbench.bench.engine.prepare import prepare
 from pbench.bench.engine.score import evaluate
+from pbench.bench.engine.toy import toy
 from pbench.metrics import CATALOGUE as METRICS
 from pbench.models import CATALOGUE as MODELS
 

@@ -95,6 +95,12 @@ def clean_and_poisoned_units(tmp_path_factory):
     total, squares = (np.where(is_test[:, None], np.nan, part) for part in (made.total, made.squares))
     np.savez(bad, total=total, squares=squares, n=made.n)
     parts = [Assembly(s, manifest, path) for s, path in ((clean, sums), (poisoned, bad))]
+    # Control cells are held out too, and nothing that a model can reach has them.
+    for assembly in parts:
+        data = assembly.training({}, cells=True)
+        assert data.load_controls is not None
+        seen = data.load_controls(None)
+        assert np.isfinite(seen.data).all() and seen.shape[0] == data.controls.n_cells[0]
     return [a.training({}, cells=True) for a in parts], parts[0].held_out_cells()[0]
 
 

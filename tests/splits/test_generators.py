@@ -19,7 +19,7 @@ from pbench.datasets.splits import CATALOGUE
 from pbench.datasets.splits.applicable import applicable
 
 FOR_RICH = ("doubles", "perturbench-combo", "gears-simulation", "unseen-single", "unseen-context", "unseen-both")
-ALL = (*FOR_RICH, "time-extrapolation", "dose-extrapolation", "iid")
+ALL = (*FOR_RICH, "time-extrapolation", "dose-extrapolation", "units", "iid")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def screen_of(rich, timed, dosed):
 
 
 def make(name, screen, **params):
-    if name == "iid":
+    if name in ("iid", "units"):
         params.setdefault("min_cells", 2)
     return splits.get(name)(screen, data_id="0" * 64, **params)
 
@@ -92,7 +92,7 @@ def test_manifest_survives_the_file(name, screen_of, tmp_path):
 @pytest.mark.parametrize("name", ALL)
 def test_small_test_conditions_are_excluded_and_nothing_else_moves(name, screen_of):
     screen = screen_of(name)
-    loose, strict = make(name, screen, min_cells=1), make(name, screen, min_cells=2 if name == "iid" else 12)
+    loose, strict = make(name, screen, min_cells=1), make(name, screen, min_cells=2 if name in ("iid", "units") else 12)
     for a, b in zip(loose, strict, strict=True):
         moved = {c for c in a.roles if a.roles[c] != b.roles[c]}
         small = {c for c in a.with_role("test") if screen.n_cells[c] < 12}
@@ -226,10 +226,10 @@ def test_iid_leaves_a_training_cell_to_every_condition(make_screen):
 def test_a_screen_that_lacks_something_is_told_what_and_what_fits(make_screen):
     singles = make_screen(["control", "A", "B", "C"])
     reasons = applicable(singles)
-    assert [n for n, r in reasons.items() if not r] == ["gears-simulation", "unseen-single", "iid"]
+    assert [n for n, r in reasons.items() if not r] == ["gears-simulation", "unseen-single", "units", "iid"]
     for name in (n for n, r in reasons.items() if r):
         with pytest.raises(
-            DataError, match=r"needs at least \d .* screen has \d\. Splits that fit: gears-simulation, unseen-single, iid"
+            DataError, match=r"needs at least \d .* screen has \d\. Splits that fit: gears-simulation, unseen-single, units, iid"
         ):
             make(name, singles)
 
