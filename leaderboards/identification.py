@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +141,7 @@ def _board(
         rows, _ = of_this_version(rows, metrics)
     there = set(rows.loc[rows["value"].notna(), "metric"].unique()) if len(rows) else set()
     names = tuple(m for m in metrics if m in there)
-    latents = tuple(dict.fromkeys(rows.loc[rows["condition"].str.startswith(LATENT), "condition"])) if len(rows) else ()
+    latents = sorted(set(rows.loc[rows["condition"].str.startswith(LATENT), "condition"]), key=_natural) if len(rows) else ()
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for card in cards:
         by_model.setdefault(card["model"], []).append(card)
@@ -163,6 +164,11 @@ def _board(
         metrics=tuple(m for m in names if metrics[m].level == "dataset"),
         latents=tuple(name.removeprefix(LATENT) for name in latents),
     )
+
+
+def _natural(text: str) -> list[Any]:
+    """z2 before z10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
 
 
 def _line(

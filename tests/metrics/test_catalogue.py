@@ -51,7 +51,11 @@ def test_facts_are_complete_and_fit_a_markdown_table(metric):
     for text in (metric.summary, metric.caveats, metric.reference):
         assert text and "|" not in text and "\n" not in text
     assert metric.summary.endswith(".") and metric.caveats.endswith(".")
-    assert metric.direction in ("up", "down", "target") and metric.level in ("perturbation", "dataset", "latent") and metric.version >= 1
+    assert (
+        metric.direction in ("up", "down", "target")
+        and metric.level in ("perturbation", "dataset", "latent")
+        and metric.version >= 1
+    )
     assert metric.lower <= metric.perfect <= metric.upper
     assert set(metric.needs) <= set(NEEDS)
 
