@@ -73,6 +73,28 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "perturbed_vae:PerturbedVAE",
         "Moves one part of a latent space by a causal model of the perturbation, and leaves the rest as in control cells.",
     ),
+    "cite-vae": (
+        "cite_vae:CiteVAE",
+        "An invariant state and programs that a perturbation sends on a course: latent causal dynamics (independent reconstruction).",
+    ),
+    "tdrl": (
+        "encoders.tdrl:Tdrl",
+        "Latent processes from sequences, whose next values depend on the last ones one by one (TDRL-style).",
+        "encoders",
+    ),
+    "ivae": ("encoders.ivae:IVAE", "Identifiable VAE: the prior of the codes follows from the condition.", "encoders"),
+    "beta-vae": ("encoders.beta_vae:BetaVAE", "Variational autoencoder that pays more for its codes.", "encoders"),
+    "ica": ("encoders.components:Ica", "Independent components of the cells (FastICA).", "encoders"),
+    "pca": ("encoders.components:Pca", "Principal components of the cells.", "encoders"),
+    "untrained-code": ("encoders.untrained:UntrainedCode", "Control: an encoder that nobody has trained.", "encoders"),
+    "label-code": ("encoders.references:LabelCode", "Reference: what was done to a cell, and nothing of the cell.", "encoders"),
+    "noise-code": ("encoders.references:NoiseCode", "Reference: codes of pure noise.", "encoders"),
+    "rotated-code": (
+        "encoders.references:RotatedCode",
+        "Reference: the true latent variables, turned at random: everything kept, nothing disentangled.",
+        "encoders",
+    ),
+    "oracle-code": ("encoders.references:OracleCode", "Reference: the true latent variables.", "encoders"),
     "gaming-tiny-noise": (
         "gaming:TinyNoise",
         "Adversary: the train mean with a little noise, so that no two answers are equal.",

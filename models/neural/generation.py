@@ -106,7 +106,7 @@ class CellGenerator(CellModel):
         UsageError
             If the likelihood does not fit the screen.
         """
-        from .cell_batches import CellBatches, starts
+        from .cell_batches import starts
         from .fitting import device_of, seeded, train
 
         self.device_ = device_of(self.device)
@@ -123,20 +123,26 @@ class CellGenerator(CellModel):
         settings = self._settings()
         with seeded(seed, self.device_):
             scene = self._scene(data, conditions)
-            batches = CellBatches(
-                data.cells,
-                conditions,
-                self.batch_size,
-                self.device_,
-                partners=self.partners,
-                counts=scene.kind == "counts",
-                groups=self.groups,
-            )
+            batches = self._batches(data, conditions, scene)
             self.network_ = self._network(scene).to(self.device_)
             step, at_epoch = self._step(self.network_, settings)
             score = (lambda: mean_error(self._moments(watched.conditions, SCORED)[0], watched)) if len(watched) else None
             self.history_ = train(self.network_, batches.epoch, step, settings, seed=seed, score=score, at_epoch=at_epoch)
         return self
+
+    def _batches(self, data: TrainingData, conditions: Sequence[Condition], scene: Scene) -> Any:
+        """What gives the batches of an epoch."""
+        from .cell_batches import CellBatches
+
+        return CellBatches(
+            data.cells,
+            conditions,
+            self.batch_size,
+            self.device_,
+            partners=self.partners,
+            counts=scene.kind == "counts",
+            groups=self.groups,
+        )
 
     def _scene(self, data: TrainingData, conditions: Sequence[Condition]) -> Scene:
         from .expression import likelihood_of
