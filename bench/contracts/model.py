@@ -169,4 +169,6 @@ def build(cls: type[Any], params: dict[str, Any], *, name: str, preset: str = "s
     for key in params:
         if key not in known:
             raise UsageError(f"model '{name}' has no parameter '{key}'. {suggestion(key, known)}")
-    return cls(**{**presets[preset], **params})
+    # A parameter whose values are names can have the name "none", which a command line reads as nothing.
+    named = {key: "none" for key, value in params.items() if value is None and isinstance(known[key], str)}
+    return cls(**{**presets[preset], **params, **named})

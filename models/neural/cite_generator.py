@@ -38,6 +38,8 @@ RESPONSIVE, INVARIANT, FLOOR = 10, 20, 0.1
 SAMPLED, REBUILT = 10_000, 2000
 #: Passes over the training cells, of raw values in a regime or of expression in any.
 PASSES = {"paired": 300, "timed": 100, "endpoint": 100, "expression": 60}
+#: Learning rate at first, on raw values and on expression.
+RATES = (8e-3, 2e-3)
 #: Share of training in which gates stand open.
 SETTLE = 0.5
 
@@ -47,6 +49,7 @@ class CiteGenerator(CellGenerator):
 
     partners = True
     epochs: int | None  # type: ignore[assignment]
+    learning_rate: float | None  # type: ignore[assignment]
     effort: float
     regime: str
     transition: str
@@ -82,7 +85,8 @@ class CiteGenerator(CellGenerator):
 
         usual = PASSES["expression" if self.positive_ else self.clock_.regime]
         epochs = self.epochs or max(1, round(self.effort * usual))
-        return Settings(epochs, self.learning_rate, self.weight_decay, self.patience, decay="cosine")
+        rate = self.learning_rate or RATES[self.positive_]
+        return Settings(epochs, rate, self.weight_decay, self.patience, decay="cosine")
 
     def fit(self, data: TrainingData, *, seed: int) -> Self:
         """Learn from cells, in the regime that they allow.

@@ -265,3 +265,10 @@ def test_scores_have_the_identity_of_answer_and_metrics():
 
 def _metric(comparison):
     return Values.of([0.0])
+
+
+def test_none_is_a_name_where_values_are_names():
+    """``perturbed-vae[alignment=none]`` was refused: the command line read it as nothing."""
+    (request,) = parse_requests("perturbed-vae[alignment=none,groups=none]", ["perturbed-vae"], kind="model")
+    planned = PlannedModel.from_request(request, preset="standard")
+    assert planned.params["alignment"] == "none" and planned.params["groups"] is None
