@@ -23,7 +23,7 @@ BLOCK = 4096
 class VariationalEncoder(Encoder):
     """Base of encoders that are networks on features of cells; a subclass makes the network in `_network`."""
 
-    capabilities = Capabilities(needs_cells=True, stochastic=True, packages=("torch",), imports=("torch",))
+    capabilities = Capabilities(predicts=False, needs_cells=True, stochastic=True, packages=("torch",), imports=("torch",))
     width: int
     hidden: int
     epochs: int

@@ -37,7 +37,7 @@ class Encoder(Model):
     A subclass learns in `fit` and gives codes of cells in ``encode``; `fit` sets ``n_genes_``.
     """
 
-    capabilities = Capabilities(needs_cells=True)
+    capabilities = Capabilities(predicts=False, needs_cells=True)
     latent: int | None = None
     n_genes_: int
 

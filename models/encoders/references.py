@@ -26,7 +26,7 @@ UNKNOWN = "only a simulated screen knows its latent variables"
 class _LatentRow(Encoder, ReferenceRow):
     """A row of codes; it answers no condition, and encodes only where latent variables are known."""
 
-    capabilities = Capabilities(unseen_targets=True, unseen_contexts=True, unseen_times=True, unseen_doses=True, needs_cells=True)
+    capabilities = Capabilities(predicts=False, needs_cells=True)
     ground_: GroundTruth | None
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> _LatentRow:  # type: ignore[override]

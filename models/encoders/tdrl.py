@@ -51,7 +51,13 @@ class Tdrl(Encoder):
     """
 
     capabilities = Capabilities(
-        needs_cells=True, needs_pairs=True, claim="permutation", stochastic=True, packages=("torch",), imports=("torch",)
+        predicts=False,
+        needs_cells=True,
+        needs_pairs=True,
+        claim="permutation",
+        stochastic=True,
+        packages=("torch",),
+        imports=("torch",),
     )
     reference = "Yao, Chen & Zhang, NeurIPS 2022 (TDRL; weirayao/tdrl)"
     presets = {
