@@ -133,7 +133,7 @@ def run(
     named_dataset, named_split = DEFAULTS[track]
     matrix = Matrix(
         models=with_controls(models, chosen, track) if controls else model_requests(models, track),
-        datasets=dataset_requests(dataset or named_dataset, file),
+        datasets=dataset_requests(named_dataset if dataset is None else dataset, file),
         splits=split_requests(split or named_split),
         seeds=parse_seeds(seeds),
         metrics=chosen,

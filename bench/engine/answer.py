@@ -36,7 +36,7 @@ class Answer:
     absent
         (n,) reason why a row is absent; an empty string where it is there.
     seconds
-        Wall time of ``fit`` and ``predict``.
+        Wall time of ``fit`` and ``predict``, and of ``encode`` where that was asked.
     variance
         (n, G) float32 predicted variance over cells, NaN where a row has none; None where the model gives none.
     cells
@@ -110,9 +110,11 @@ def ask(
     # A copy: whatever a model does to the controls that it is given, the truth keeps its own.
     prediction = model.predict(queries, _copied(truth.controls)) if queries else Prediction((), np.empty((0, len(data.genes))))
     seconds = {"fit": fit_seconds, "predict": time.perf_counter() - start}
-    start = time.perf_counter()
-    encoding = encode(model, held_out) if held_out is not None and hasattr(model, "encode") else None
-    seconds["encode"] = time.perf_counter() - start
+    encoding = None
+    if held_out is not None and hasattr(model, "encode"):
+        start = time.perf_counter()
+        encoding = encode(model, held_out)
+        seconds["encode"] = time.perf_counter() - start
     mean, fallback = checked(prediction, queries, data.genes, truth.controls)
     row_of = {c: i for i, c in enumerate(prediction.conditions)}
     out = np.full((len(asked), len(data.genes)), np.nan, dtype=np.float32)
