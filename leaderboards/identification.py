@@ -122,7 +122,7 @@ def identifications(
         ]
         here = [c for c in here if c["spec"]["data_id"] == newest["spec"]["data_id"]]
         made.append(_board(here, newest, rows_of(here, rows) if len(rows) else rows, metrics, agreements))
-    return [b for b in made if b.known or any(x.agreement for x in b.lines)]
+    return [b for b in made if b.known or any(x.agreement or x.status != "ok" for x in b.lines)]
 
 
 def _asks_codes(card: Mapping[str, Any], metrics: Mapping[str, MetricInfo]) -> bool:

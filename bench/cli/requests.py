@@ -32,7 +32,9 @@ def model_requests(text: str, track: str = PREDICTION) -> list[Request]:
     """
     groups = registry.models.groups()
     if track == IDENTIFIABILITY:
+        encoders = [name for name, group in groups.items() if group == ENCODERS]
         groups = {name: group for name, group in groups.items() if group != ENCODERS}
+        text = ",".join(",".join(encoders) if part.strip() == ENCODERS else part for part in text.split(","))
     found = parse_requests(
         text,
         chosen_among(registry.models, text),
@@ -43,7 +45,7 @@ def model_requests(text: str, track: str = PREDICTION) -> list[Request]:
     if track == IDENTIFIABILITY:
         spelled = {part.partition("[")[0].strip() for part in text.split(",")}
         found = [r for r in found if r.name in spelled or hasattr(registry.models.get(r.name), "encode")]
-        return found + ([r for r in _encoders() if ENCODERS in spelled and r not in found])
+        return found
     # What is made of test cells is nobody's prediction to build on; "all+anchor" means the models.
     kept = [r for r in found if not _varies_reference(r.name)]
     if not kept:
@@ -55,10 +57,6 @@ def _varies_reference(name: str) -> bool:
     base, suffix = registry.models.split(name)
     model_class = registry.models.get(base) if suffix else None
     return isinstance(model_class, type) and issubclass(model_class, ReferenceRow)
-
-
-def _encoders() -> list[Request]:
-    return [Request(name) for name, group in registry.models.groups().items() if group == ENCODERS]
 
 
 def controls_of(metrics: Sequence[str], track: str = PREDICTION) -> tuple[str, ...]:

@@ -357,3 +357,17 @@ def test_check_reports_a_bad_file_with_1(typed, tmp_path):
 )
 def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
+
+
+def test_models_of_the_track_of_identifiability():
+    names = {r.name for r in model_requests("all", "identifiability")}
+    assert {"pca", "cite-vae", "oracle-code", "sams-vae"} <= names and not {"additive", "gears", "gears-official"} & names
+    encoders = {r.name for r in model_requests("encoders", "identifiability")}
+    assert "tdrl" in encoders and "cite-vae" not in encoders and encoders < names
+    assert [str(r) for r in model_requests("additive,cite-vae[steps=1]", "identifiability")] == ["additive", "cite-vae[steps=1]"]
+    assert not {"pca", "oracle-code"} & {r.name for r in model_requests("all")}
+    assert {r.name for r in with_controls("pca", ("mcc.pearson",), "identifiability")} >= {
+        "oracle-code",
+        "label-code",
+        "noise-code",
+    }

@@ -176,6 +176,8 @@ def test_where_nothing_is_known_only_agreements_stand_on_the_board(records):
     text = render([], METRICS, codes=[board])
     assert "are not known" in text and "0.75" in text
     assert identifications(cards, rows, METRICS, []) == []
+    alone = [card("second", 0, dataset="real") | {"status": "unavailable", "reason": "it has no encode"}]
+    assert "it has no encode" in render([], METRICS, codes=identifications(alone, rows[:0], METRICS, []))
 
 
 def test_identification_stands_beside_prediction(records):
