@@ -112,9 +112,10 @@ def test_one_step_without_memory_is_the_prior_of_perturbed_vae(d, e, seed):
     static, full = own.given(y, environment), law.given(y, environment)
     np.testing.assert_allclose(full.mean, static.mean(), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(law.covariance, static.covariance(), rtol=1e-6, atol=1e-6)
-    # The ridge under the root moves the divergence by about its size over the smallest variance.
+    # The ridge under the root moves each part of the divergence by about its size over the smallest variance; parts can cancel.
     smallest = float(torch.linalg.eigvalsh(static.covariance()).min())
-    np.testing.assert_allclose(full.divergence(m, log_s), static.divergence(m, log_s), rtol=1e-6 + 2 * JITTER / smallest)
+    moved = 1e-6 + 2 * JITTER / smallest
+    np.testing.assert_allclose(full.divergence(m, log_s), static.divergence(m, log_s), rtol=moved, atol=d * moved)
 
 
 def test_weight_variant_chain_against_a_naive_recursion():
