@@ -35,7 +35,8 @@ def imported(path):
 
 
 STATISTICS = tuple(
-    f"pbench.bench.engine.{name}" for name in ("store", "inference", "ranks", "calibration", "scale", "strata", "dependence")
+    f"pbench.bench.engine.{name}"
+    for name in ("store", "inference", "ranks", "calibration", "scale", "strata", "dependence", "bundle")
 )
 #: room: what of ours a module in it may import.
 WALLS = {
