@@ -60,6 +60,11 @@ def ranks(lines: Sequence[CodeLine]) -> dict[str, int]:
     return found
 
 
+def places(board: Identification) -> dict[str, int]:
+    """Ranks of the models on a board, as its table shows them."""
+    return ranks(sorted((x for x in board.lines if x.status == "ok" and x.scores and not x.reference_row), key=_place))
+
+
 def _facts(board: Identification) -> str:
     said = []
     if board.card["simulated"]:
