@@ -21,7 +21,7 @@ from .options import json_option, load_plugins, plugin_option
     "--write",
     "target",
     type=click.Path(file_okay=False, path_type=Path),
-    help="For metrics: write a page for each family, with formulas and pitfalls, into this folder.",
+    help="Write pages into this folder: one for each entry of the kind; for metrics one for each family; without a kind all of the reference.",
 )
 @plugin_option
 @json_option
@@ -34,6 +34,8 @@ def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_js
       pbench list models
       pbench list metrics --json
       pbench list metrics --write docs/metrics
+      pbench list models --write models/
+      pbench list --write reference/
     """
     load_plugins(plugins)
     kinds = list(registry.REGISTRIES)
@@ -64,14 +66,12 @@ def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_js
 
 def _write_pages(kind: str | None, target: Path) -> int:
     from ...metrics import FAMILIES, PROFILES
-    from .catalogue import pages
+    from .catalogue import pages as families
+    from .pages import pages, reference, write
 
-    if kind != "metrics":
-        raise UsageError("--write writes the pages of metrics. Type: pbench list metrics --write DIR")
-    target.mkdir(parents=True, exist_ok=True)
-    for name, text in pages(FAMILIES, PROFILES).items():
-        (target / name).write_text(text)
-        click.echo(target / name)
+    texts = reference() if kind is None else families(FAMILIES, PROFILES) if kind == "metrics" else pages(kind)
+    for path in write(texts, target):
+        click.echo(path)
     return 0
 
 
