@@ -15,11 +15,15 @@ COMMANDS = {
     "run": ("run:run", "Run models on data sets and splits, then show the leaderboard."),
     "score": ("score:score", "Score predictions in a file of yours, without any model code."),
     "leaderboard": ("leaderboard:leaderboard", "Render the leaderboard of a results folder."),
+    "submit": ("submit:submit", "Write results of one data set and split as a bundle that others can check."),
+    "verify": ("verify:verify", "Check bundles: files, cards, and their values against the predictions."),
     "list": ("listing:list_", "List models, data sets, splits and metrics."),
     "show": ("show:show", "Show everything about one model, data set, split or metric."),
     "fetch": ("fetch:fetch", "Bring a data set into the data folder and verify it."),
     "audit": ("audit:audit", "Check a split for leaks of test information into training."),
     "check": ("check:check", "Check a model of yours against the contract, in plain words."),
+    "publish": ("publish:publish", "Write boards, index and site from the published records."),
+    "compare": ("compare:compare", "Say which published numbers moved between two sets of records."),
     "doctor": ("doctor:doctor", "Report versions, folders, plugins and damaged records."),
 }
 
