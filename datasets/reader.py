@@ -129,10 +129,33 @@ def from_h5ad(
 
     Parameters
     ----------
+    path
+        An ``.h5ad`` file: cells in rows, genes in columns, dense or CSR.
     scale
         What the values are: ``counts``, ``log1p_1e4`` or ``raw``; never guessed.
+    name
+        Of the data set; the file's name without its ending where there is none.
+    control_label
+        Label of control cells.
+    perturbation_key
+        Column of obs with the labels.
+    context_key
+        Column of obs with the cell line, cell type or donor; without it all cells are of one context.
+    dose_key
+        Column of obs with doses, in a unit of yours.
+    time_key
+        Column of obs with hours since the perturbation.
+    batch_key
+        Column of obs with batches, which the audit compares with perturbations.
     separator
         What joins the targets of a combination; None where every label is one target.
+    layer
+        Layer that holds expression, instead of X.
+
+    Returns
+    -------
+    Dataset
+        Nothing is read but the file's bytes, for its identity; ``load()`` reads the cells.
 
     Raises
     ------

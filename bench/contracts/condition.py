@@ -54,6 +54,7 @@ class Condition:
 
     @property
     def is_control(self) -> bool:
+        """Whether nothing is done to the cells."""
         return not self.targets
 
     @property
@@ -86,6 +87,7 @@ class Condition:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Condition:
+        """The condition that `to_dict` has written."""
         return cls(tuple(value["targets"]), tuple(value.get("doses", ())), value.get("time"), value.get("context"))
 
     def single(self, target: str) -> Condition:

@@ -69,6 +69,7 @@ class GroundTruth:
 
     @property
     def d(self) -> int:
+        """Number of latent variables."""
         return len(self.names)
 
     def block(self, name: str) -> Array:

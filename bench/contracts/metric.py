@@ -31,7 +31,7 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Values:
-    """A value for each condition; NaN is undefined and `reasons` says why (an empty string elsewhere).
+    """A value for each condition, (n,) float64; NaN is undefined and `reason` says why (an empty string elsewhere).
 
     Reason codes: ``zero_variance`` (a vector without variance or of length zero), ``too_few_genes``, ``too_few_cells``,
     ``too_few_conditions``, ``no_deg`` (nothing is differentially expressed in the truth), ``none_called``, ``single_class``,
@@ -177,6 +177,7 @@ class MetricInfo:
 
     @property
     def versioned_id(self) -> str:
+        """The id and the version, such as ``l2@all v1``."""
         return f"{self.id} v{self.version}"
 
     @cached_property

@@ -114,11 +114,48 @@ class Model:
     calibrates: ClassVar[bool] = False
 
     def fit(self, data: TrainingData, *, seed: int) -> Self:
-        """Learn from `data`; a second call forgets the first."""
+        """Learn from `data`; a second call forgets the first.
+
+        Parameters
+        ----------
+        data
+            Profiles of the training conditions and of the controls, each (n, G), and cells (m, G) where ``needs_cells=True`` is
+            declared. Nothing of the test conditions is in it.
+        seed
+            The one source of randomness: the same seed and data give the same model.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TrainingFailed
+            Where training cannot go on; the row of the board has the message as its reason, and other jobs go on.
+        """
         raise TypeError(f"{type(self).__name__} defines no fit(data, *, seed)")
 
     def predict(self, conditions: Sequence[Condition], controls: Profiles) -> Prediction:
-        """Predict `conditions`; `controls` are the control profiles of their contexts."""
+        """Predict expression under some conditions.
+
+        Parameters
+        ----------
+        conditions
+            What is asked: conditions within `capabilities`, in any order.
+        controls
+            Control profiles (k, G), a row for each context that is asked for.
+
+        Returns
+        -------
+        Prediction
+            Means (n, G) of log1p expression, genes in the order of the training data. A condition that cannot be answered is
+            left out, with a reason in ``absent``; it is never zero.
+
+        Raises
+        ------
+        NotFitted
+            Before `fit`.
+        """
         raise TypeError(f"{type(self).__name__} defines no predict(conditions, controls)")
 
     def diagnostics(self) -> dict[str, Any]:
@@ -144,6 +181,7 @@ class ReferenceRow(Model):
     scored_against: ClassVar[str] = "all"
 
     def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> Self:  # type: ignore[override]
+        """Learn from `data` and from the truth, which no model sees."""
         raise TypeError(f"{type(self).__name__} defines no fit(data, *, seed, truth)")
 
 

@@ -86,13 +86,20 @@ class Registry:
         self._entries[entry.name] = entry
 
     def add(self, name: str, value: Any, *, summary: str = "", origin: str = "this session") -> None:
-        """Register an object that is already imported."""
+        """Register an object that is already imported.
+
+        Raises
+        ------
+        UsageError
+            If the name is taken by another object, or holds a space, comma, bracket, ``=`` or ``*``.
+        """
         self.entries()
         module, attribute = getattr(value, "__module__", "?"), getattr(value, "__qualname__", type(value).__name__)
         self._add(Entry(name, f"{module}:{attribute}", summary, origin))
         self._objects[name] = value
 
     def names(self) -> list[str]:
+        """All names, in the order of `entries`."""
         return list(self.entries())
 
     def variants(self) -> dict[str, tuple[str, str]]:

@@ -73,10 +73,12 @@ class DatasetCard:
     known_defects: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """All facts as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DatasetCard:
+        """The card that `to_dict` has written."""
         return cls(**{**value, "known_defects": tuple(value.get("known_defects", ()))})
 
 
@@ -166,6 +168,7 @@ class Screen:
 
     @property
     def n_cells(self) -> dict[Condition, int]:
+        """Number of cells of each condition, controls included."""
         counts = np.bincount(self.codes, minlength=len(self.conditions))
         return {c: int(n) for c, n in zip(self.conditions, counts, strict=True)}
 
@@ -176,10 +179,12 @@ class Screen:
 
     @property
     def genes(self) -> Array:
+        """(G,) names of genes, in the order of the columns."""
         return self.adata.var_names.to_numpy().astype(str)
 
     @property
     def barcodes(self) -> Array:
+        """(n,) names of cells, in the order of the rows."""
         return self.adata.obs_names.to_numpy().astype(str)
 
 
@@ -201,6 +206,8 @@ def validate(screen: Screen, *, source: str) -> Screen:
 
     Parameters
     ----------
+    screen
+        What a reader or a generator has made.
     source
         File or generator to name in errors.
 

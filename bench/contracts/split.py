@@ -95,6 +95,7 @@ class SplitManifest:
         return content_id(self.to_dict())
 
     def save(self, path: Path) -> None:
+        """Write the manifest and its id as a JSON file that people can read and compare."""
         path.write_text(json.dumps({"id": self.id, **self.to_dict()}, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
     @classmethod

@@ -123,6 +123,8 @@ class TrainingData:
         Profiles of the training conditions, sorted.
     controls
         Profiles of control cells, a row for each context.
+    scale
+        Of the profiles: ``log1p_1e4``, or ``raw`` where the screen is.
     validation
         Profiles of conditions that the split set aside from training for early stopping and model selection; may
         be empty. They are no test conditions, and a model is free not to look at them.
@@ -157,6 +159,7 @@ class TrainingData:
 
     @cached_property
     def validation_cells(self) -> Cells:
+        """Cells of the validation conditions; only for models whose capabilities say that they need cells."""
         return self._load("validation")
 
     def _load(self, role: str) -> Cells:
@@ -166,6 +169,7 @@ class TrainingData:
 
     @cached_property
     def gene_index(self) -> dict[str, int]:
+        """Column of each gene."""
         return {g: i for i, g in enumerate(self.genes)}
 
     def profiles(self, conditions: Sequence[Condition]) -> Profiles:

@@ -89,6 +89,7 @@ class Truth:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
+        """The scored conditions, in the order of every row."""
         return self.profiles.conditions
 
     def against(self, which: str) -> Truth:
