@@ -117,10 +117,10 @@ def identifications(
     for dataset, split in sorted({(c["spec"]["dataset"], c["spec"]["split"]) for c in own}):
         here = [c for c in own if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]
         newest = max(here, key=lambda c: (c["started"], c["score_id"]))
-        here = [
-            c for c in here if c["spec"]["split_id"] == newest["spec"]["split_id"] or c["spec"]["fold"] != newest["spec"]["fold"]
-        ]
         here = [c for c in here if c["spec"]["data_id"] == newest["spec"]["data_id"]]
+        # As for predictions: codes of the cells of an older manifest of a fold are codes of other cells.
+        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(here, key=lambda c: (c["started"], c["score_id"]))}
+        here = [c for c in here if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
         made.append(_board(here, newest, rows_of(here, rows) if len(rows) else rows, metrics, agreements))
     return [b for b in made if b.known or any(x.agreement or x.status != "ok" for x in b.lines)]
 

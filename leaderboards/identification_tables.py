@@ -47,11 +47,13 @@ def _place(line: CodeLine) -> tuple[float, str]:
 def ranks(lines: Sequence[CodeLine]) -> dict[str, int]:
     """Rank of each model by the primary metric; models share one where the Welch interval of the difference to the best reaches 0.
 
-    Lines come in the order of their values. Differences of two deterministic models have no interval and count as they are.
+    Lines come in the order of their values. Differences of two deterministic models have no interval and count as they are. A random
+    model that was trained once has no rank: nothing is known of how far another training would be from it.
     """
     found: dict[str, int] = {}
     best: CodeLine | None = None
-    for place, line in enumerate(x for x in lines if PRIMARY in x.scores and not math.isnan(x.scores[PRIMARY].mean)):
+    scored = (x for x in lines if PRIMARY in x.scores and not math.isnan(x.scores[PRIMARY].mean))
+    for place, line in enumerate(x for x in scored if not x.stochastic or len(x.scores[PRIMARY].seeds) > 1):
         low = math.nan if best is None else ahead(best.scores[PRIMARY], line.scores[PRIMARY])[1]
         tied = best is not None and (low <= 0 if not math.isnan(low) else best.scores[PRIMARY].mean == line.scores[PRIMARY].mean)
         if not tied:
@@ -110,11 +112,12 @@ def _legend(board: Identification, metrics: Sequence[MetricInfo]) -> str:
     claims = sorted({x.claim for x in board.lines if x.claim})
     text = (
         "Whatever is aligned, matched or fitted is so on half of the held-out units, and reported on the others, which no model was "
-        "fitted on either. Mean over seeds \\[95 % Student interval over seeds\\]; a single value has none. Models share a rank by "
-        f"{escape(PRIMARY)} where the Welch interval of the difference to the best of their group reaches 0. Told: the codes change when "
-        "the model is not told what was done to the cells, so that part of them may be the label. A model that does not tell invariant "
-        "codes from others is taken at all of its codes, which can only help it. Seed to seed: mean correlation of matched codes of two "
-        "trainings \\[lowest, highest pair\\]."
+        "fitted on either. Mean over seeds \\[95 % Student interval over seeds\\]; a single value has none. Seeds are trainings on one draw "
+        "of the data: another draw may order the models otherwise. Models share a rank by "
+        f"{escape(PRIMARY)} where the Welch interval of the difference to the best of their group reaches 0; a random model that was "
+        "trained once has no rank. Told: the codes change when the model is not told what was done to the cells, so that part of them may be "
+        "the label. A model that does not tell invariant codes from others is taken at all of its codes, which can only help it. Seed to "
+        "seed: mean correlation of matched codes of two trainings \\[lowest, highest pair\\]; of told codes a part is agreement on the label."
     )
     if claims:
         text += " Claims: " + "; ".join(f"*{c}*, up to {CLAIMS[c]}" for c in claims) + "."

@@ -24,11 +24,11 @@ def side_by_side(boards: Sequence[Board], codes: Sequence[Identification], metri
         return None
     known = [b for b in codes if b.known]
     agreed = [b for b in codes if any(x.agreement for x in b.lines)]
-    of_codes: dict[str, dict[str, CodeLine]] = {}
+    of_codes: dict[str, dict[tuple[str, str], CodeLine]] = {}
     for b in codes:
         for x in b.lines:
             if x.status == "ok" and not x.reference_row:
-                of_codes.setdefault(x.model, {})[b.dataset] = x
+                of_codes.setdefault(x.model, {})[b.dataset, b.split] = x
     of_predictions: dict[str, dict[tuple[str, str], Line]] = {}
     for p in predicted:
         for line in p.lines:
@@ -36,30 +36,43 @@ def side_by_side(boards: Sequence[Board], codes: Sequence[Identification], metri
                 of_predictions.setdefault(line.model, {})[p.dataset, p.split] = line
     columns = [(b, m) for b in known for m in SHOWN if m in b.metrics]
     header = ["model"]
-    header += [f"{escape(b.dataset)}: {escape(m)} {ARROWS[metrics[m].direction]}" for b, m in columns]
+    header += [f"{_where(b, codes)}: {escape(m)} {ARROWS[metrics[m].direction]}" for b, m in columns]
     header += [f"{escape(b.dataset)}, {escape(b.split)}: {escape(PRIMARY)} ↓ (rank)" for b in predicted]
-    header += [f"{escape(b.dataset)}: seed to seed ↑" for b in agreed]
+    header += [f"{_where(b, codes)}: seed to seed ↑" for b in agreed]
     rows = []
     names = sorted({*of_codes, *of_predictions}, key=lambda n: (n not in of_codes, n not in of_predictions, n))
     for name in names:
         own, told = of_codes.get(name, {}), of_predictions.get(name, {})
         row = [escape(name)]
-        row += [_score(own.get(b.dataset), m) for b, m in columns]
+        row += [_score(own.get((b.dataset, b.split)), m) for b, m in columns]
         row += [_error(told.get((b.dataset, b.split))) for b in predicted]
-        row += [_agreement(own.get(b.dataset)) for b in agreed]
+        row += [_agreement(own.get((b.dataset, b.split))) for b in agreed]
         rows.append(row)
     text = (
         "The same models on three questions. *Identification*: do the codes of held-out units say what generated them, where that is "
         "known. *Prediction*: how far is the predicted mean from the measured one. *Reproducibility*: do two trainings that differ in "
         "their seed find the same codes, which can be asked of real cells too. A dash is a model that cannot be asked or was not. "
-        f"Agreement of trainings does not prove that what they agree on is true. {GUARANTEE}"
+        "Agreement of trainings does not prove that what they agree on is true. *(told)*: these codes change when the model is not told "
+        f"what was done to the cells, so that a score, and an agreement most of all, may be that of the label. {GUARANTEE}"
     )
     return "\n\n".join(["## Identification, prediction and reproducibility side by side", text, table(rows, header)])
 
 
+def _where(board: Identification, others: Sequence[Identification]) -> str:
+    """The data set of a board, and its split where the data set has boards of several."""
+    several = len({b.split for b in others if b.dataset == board.dataset}) > 1
+    return f"{escape(board.dataset)}, {escape(board.split)}" if several else escape(board.dataset)
+
+
 def _score(line: CodeLine | None, metric: str) -> str:
     found = line.scores.get(metric) if line else None
-    return "–" if found is None else span(found.mean, found.low, found.high)
+    return (
+        "–" if line is None or found is None or math.isnan(found.mean) else span(found.mean, found.low, found.high) + _told(line)
+    )
+
+
+def _told(line: CodeLine) -> str:
+    return " (told)" if line.told else ""
 
 
 def _error(line: Line | None) -> str:
@@ -71,4 +84,4 @@ def _error(line: Line | None) -> str:
 
 def _agreement(line: CodeLine | None) -> str:
     a = line.agreement if line else None
-    return "–" if a is None or math.isnan(a.mean) else number(a.mean)
+    return "–" if line is None or a is None or math.isnan(a.mean) else number(a.mean) + _told(line)

@@ -196,3 +196,59 @@ def test_identification_stands_beside_prediction(records):
     assert cells["additive"][2] == "–" and cells["additive"][4].startswith("1")
     assert cells["third"][4] == "–"
     assert side_by_side([], codes, METRICS) is None and side_by_side(predictions, [], METRICS) is None
+
+
+def test_two_splits_of_a_data_set_keep_their_own_columns_beside_predictions(records):
+    cards, rows, agreements = records
+    other = [card("first", seed) for seed in range(2)]
+    other = [c | {"spec": c["spec"] | {"split": "other"}, "job_id": c["job_id"] + "-other"} for c in other]
+    again = [
+        row("first", seed, m, 0.25) | {"split": "other"} for seed in range(2) for m in ("mcc.responsive", "r2_block.invariant")
+    ]
+    predicting = [card(m, 0, metrics=["l2@all"], predicts=True) for m in ("first", "additive")]
+    more = [row(m, 0, "l2@all", 1.0, f"g{i}") for m in ("first", "additive") for i in range(2)]
+    everything, table = cards + other + predicting, pd.concat([rows, pd.DataFrame(again + more)])
+    agreements = [*agreements, {"jobs": [c["job_id"] for c in other], "value": 0.125}]
+    codes = identifications(everything, table, METRICS, agreements)
+    text = side_by_side(boards(everything, table, METRICS), codes, METRICS)
+    assert text is not None
+    lines = [[part.strip() for part in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    (own,) = [dict(zip(lines[0], line, strict=True)) for line in lines if line[1] == "first"]
+    assert own["known, other: mcc.responsive ↑"].startswith("0.25")
+    assert own["known, units: mcc.responsive ↑"].startswith("0.91")
+    assert (own["known, other: seed to seed ↑"], own["known, units: seed to seed ↑"]) == ("0.125", "0.9")
+
+
+def test_scores_and_agreements_of_told_codes_are_marked_beside_predictions(records):
+    cards, rows, _ = records
+    cards += [card("first", 0, metrics=["l2@all"], predicts=True)]
+    rows = pd.concat([rows, pd.DataFrame([row("first", 0, "l2@all", 1.0, f"g{i}") for i in range(2)])])
+    both = [{"jobs": [f"job-{m}-0-known", f"job-{m}-1-known"], "value": 0.5} for m in ("first", "second")]
+    text = side_by_side(boards(cards, rows, METRICS), identifications(cards, rows, METRICS, both), METRICS)
+    assert text is not None
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert lines["second"].count("(told)") == 3 and "(told)" not in lines["first"]
+    # Nothing is told where there is nothing.
+    rows.loc[(rows["model"] == "second") & (rows["metric"] == "mcc.responsive"), "value"] = math.nan
+    text = side_by_side(boards(cards, rows, METRICS), identifications(cards, rows, METRICS, both), METRICS)
+    assert text is not None and "– (told)" not in text
+
+
+def test_only_answers_to_the_newest_manifest_of_a_fold_stand_side_by_side(records):
+    def answered(model, fold, manifest, started):
+        one = card(model, 0)
+        return one | {"started": started, "score_id": model + fold, "spec": one["spec"] | {"fold": fold, "split_id": manifest}}
+
+    cards = [answered("first", "1/2", "new", 4.0), answered("first", "2/2", "new", 3.0)]
+    cards += [answered("third", "1/2", "old", 2.0), answered("third", "2/2", "old", 1.0)]
+    rows = pd.DataFrame([row(m, 0, "mcc.responsive", 0.5) | {"fold": f} for m in ("first", "third") for f in ("1/2", "2/2")])
+    (board,) = identifications(cards, rows, METRICS, [])
+    assert board.split_ids == ("new",) and [x.model for x in board.lines] == ["first"]
+
+
+def test_a_random_model_that_was_trained_once_has_no_rank(records):
+    cards, rows, agreements = records
+    cards = [c for c in cards if c["model"] != "second" or c["spec"]["seed"] == 0]
+    (board,) = identifications(cards, rows, METRICS, agreements)
+    ordered = sorted(board.lines, key=lambda x: -x.scores["mcc.responsive"].mean)
+    assert ranks(ordered) == {"first": 1, "fixed": 2, "third": 3}
