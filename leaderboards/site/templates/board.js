@@ -1,0 +1,276 @@
+// A board of predictions: what may be concluded, the table, and below it what the findings say (findings.js).
+"use strict";
+(() => {
+  const { el, link, address, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, toggle, outside, boardTitle } = pbench;
+
+  function head(b) {
+    const words = b.words || {};
+    const card = b.card || {};
+    const short = (id) => String(id).slice(0, 12);
+    const fact = (name, value) => (value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length) ? null : el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+    const findings = ((b.audit || {}).findings || []).filter((f) => f.status !== "pass");
+    return [
+      el("p", { class: "crumbs" }, link("#/", "Boards"), " / ", el("code", {}, b.dataset), " / ", el("code", {}, b.split)),
+      el("h1", { tabindex: "-1" }, boardTitle(b)),
+      el(
+        "p",
+        { class: "tags" },
+        el("span", { class: "tag" }, card.simulated ? "simulated" : "real cells"),
+        b.conditions ? el("span", { class: "tag" }, several(b.conditions.length, "test condition")) : null,
+        el("span", { class: "tag" }, several(b.seeds.length, "seed")),
+        el("span", { class: `tag ${b.audit.status === "warn" ? "warn" : ""}` }, b.audit.status === "warn" ? "leakage audit: remarks" : `leakage audit: ${b.audit.status}`),
+      ),
+      words.may || words.may_not
+        ? el(
+            "div",
+            { class: "conclude" },
+            el("div", { class: "may" }, el("h2", {}, "You may conclude"), el("p", {}, words.may)),
+            el("div", { class: "may-not" }, el("h2", {}, "You may not conclude"), el("p", {}, words.may_not)),
+          )
+        : null,
+      words.command ? command(words.command) : null,
+      el(
+        "details",
+        { class: "facts" },
+        el("summary", {}, "The data, its licence, and what the audit found"),
+        el(
+          "dl",
+          {},
+          fact("Data", card.title),
+          fact("Source", card.source && outside(card.source)),
+          fact("Licence", card.licence),
+          fact("Citation", card.citation),
+          fact("Scale", card.scale),
+          fact("Modality", card.modality),
+          fact("Cells and genes", known(card.n_cells) ? `${card.n_cells.toLocaleString("en")} cells, ${(card.n_genes ?? 0).toLocaleString("en")} genes` : null),
+          fact("Contexts", b.contexts > 1 ? b.contexts : null),
+          fact("Seeds", b.seeds.join(", ")),
+          fact("Identity", [el("code", {}, `data ${short(b.data_id)}`), ", ", el("code", {}, `split ${(b.split_ids || []).map(short).join(" ")}`)]),
+          fact("Made with", (b.versions || []).join(", ")),
+          fact("Known defects", (card.known_defects || []).length ? el("ul", {}, card.known_defects.map((d) => el("li", {}, d))) : null),
+          fact("Audit", findings.length ? el("ul", {}, findings.map((f) => el("li", {}, el("strong", {}, f.name), `: ${f.detail}`))) : `status ${b.audit.status}`),
+        ),
+      ),
+    ];
+  }
+
+  function command(text) {
+    const code = el("code", {}, text);
+    const button = el("button", {
+      type: "button",
+      class: "quiet",
+      on: {
+        click: async () => {
+          try {
+            await navigator.clipboard.writeText(text);
+            button.textContent = "Copied";
+          } catch {
+            // Without the right to copy, the text is at least selected.
+            getSelection().selectAllChildren(code);
+            button.textContent = "Selected";
+          }
+          setTimeout(() => (button.textContent = "Copy"), 2000);
+        },
+      },
+    }, "Copy");
+    return el("div", { class: "command" }, el("span", { class: "soft small" }, "Makes this board again"), el("pre", { tabindex: "0", role: "group", "aria-label": "command" }, code), button);
+  }
+
+  const groupOf = { model: 0, reference: 1, gaming: 2 };
+  // Where nothing is ranked the better mean goes first; what has no scores goes last.
+  function inOrder(b, lines, direction) {
+    const key = (x) => [groupOf[x.kind] ?? 0, x.status === "ok" ? 0 : 1, x.rank ?? 1e9];
+    const mean = (x) => (x.cells[b.primary] || {}).mean;
+    return [...lines].sort((x, y) => {
+      const [a, c] = [key(x), key(y)];
+      for (let i = 0; i < a.length; i++) if (a[i] !== c[i]) return a[i] - c[i];
+      if (known(mean(x)) !== known(mean(y))) return known(mean(x)) ? -1 : 1;
+      const d = known(mean(x)) ? mean(x) - mean(y) : 0;
+      return (direction === "up" ? -d : d) || (x.model < y.model ? -1 : 1);
+    });
+  }
+
+  function nameCell(b, x) {
+    const parts = [x.cells && Object.keys(x.cells).length ? link(address("board", b.slug, "model", x.slug), x.model) : el("span", {}, x.model)];
+    if (x.kind !== "model") parts.push(el("span", { class: "tag" }, x.kind === "reference" ? "reference" : "made to game metrics"));
+    if ((x.prior || []).length) parts.push(el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior"));
+    if (x.status !== "ok") parts.push(el("span", { class: "why" }, `${x.status}: ${x.reason}`));
+    return parts;
+  }
+
+  function metricColumn(b, index, m, lines) {
+    const info = index.metrics[m] || {};
+    const grey = (b.grey || {})[m];
+    const control = (b.controls || {})[m] || {};
+    const marks = [
+      ["negative", control.negative_mean],
+      ["positive", control.positive_mean],
+    ];
+    // The scale is that of models and controls; a reference row far from them runs out of it.
+    const own = lines.filter((x) => x.kind === "model").map((x) => x.cells[m]).filter((c) => c && known(c.mean));
+    const s = scale(own, marks.map(([, x]) => x));
+    const digits = decimals(s ? s.high - s.low : 0);
+    return {
+      title: metricName(m, el("span", { class: "arrow" }, arrow(info.direction))),
+      name: m,
+      tip: `${m}: ${info.formula || ""} ${better(info.direction)}, perfect ${num(info.perfect)}.`,
+      head: grey ? el("span", { class: "tag grey", tabindex: "0", "data-tip": `Grey, ranks nothing: ${grey}` }, "grey") : null,
+      class: grey ? "num grey" : "num",
+      number: true,
+      first: info.direction === "down" ? "asc" : "desc",
+      value: (x) => x.cells[m] && x.cells[m].mean,
+      cell: (x) => {
+        const c = x.cells[m];
+        if (!c || !known(c.mean)) return el("span", { class: "none", "data-tip": why(c, x) }, "–");
+        return el(
+          "a",
+          { class: "value", href: `${address("board", b.slug, "model", x.slug)}?metric=${encodeURIComponent(m)}`, "data-tip": tip(m, c, digits), tabindex: "-1" },
+          el("span", { class: "n" }, num(c.mean, digits), c.defined < c.asked ? el("sup", {}, "†") : null),
+          whisker(c, s, marks),
+        );
+      },
+    };
+  }
+
+  const reasons = (c) => Object.entries((c && c.reasons) || {}).map(([why, n]) => `${why} (${n})`).join(", ");
+  const why = (c, x) => (x.status !== "ok" ? `${x.status}: ${x.reason}` : `not defined${reasons(c) ? `: ${reasons(c)}` : ""}`);
+  function tip(m, c, digits) {
+    const parts = [`${m}: mean ${num(c.mean, digits)}, ${spread(c, digits)}, median ${num(c.median, digits)}`];
+    if (known(c.seed_sd)) parts.push(`sd over seeds ${num(c.seed_sd)}`);
+    if (c.defined < c.asked) parts.push(`† defined on ${c.defined} of ${c.asked}${reasons(c) ? `: ${reasons(c)}` : ""}`);
+    return parts.join("; ");
+  }
+
+  function boardTable(b, index, lines, metrics, label, ranked = true) {
+    const direction = (index.metrics[b.primary] || {}).direction;
+    const rows = inOrder(b, lines, direction);
+    const tied = {};
+    for (const x of rows) if (x.rank) tied[x.rank] = (tied[x.rank] || 0) + 1;
+    const columns = [{ title: "model", value: (x) => x.model, cell: (x) => nameCell(b, x), class: "name" }];
+    columns.push({
+      title: "rank",
+      number: true,
+      class: "num rank",
+      tip: `By ${b.primary}; = marks a rank that several models share, as a paired test cannot tell them from the best of their group.`,
+      value: (x) => x.rank,
+      cell: (x) => (x.rank ? `${tied[x.rank] > 1 ? "=" : ""}${x.rank}` : el("span", { class: "none", "data-tip": x.kind === "model" ? "not ranked" : "does not compete" }, "–")),
+    });
+    if (rows.some((x) => x.letters)) {
+      columns.push({ title: "letters", class: "letters", tip: "Models that share a letter cannot be told apart.", value: (x) => x.letters, cell: (x) => x.letters || el("span", { class: "none" }, "–") });
+    }
+    if (rows.some((x) => (x.scores || {})[b.primary])) {
+      columns.push({
+        title: "score",
+        class: "num",
+        number: true,
+        first: "desc",
+        tip: `Calibrated ${b.primary}: 0 is the negative control, 1 the positive one.`,
+        value: (x) => (x.scores[b.primary] || {}).score,
+        cell: (x) => {
+          const s = x.scores[b.primary];
+          if (!s || !known(s.score)) return el("span", { class: "none", "data-tip": (s && s.reason) || "not calibrated" }, "–");
+          return el("span", { class: "value", "data-tip": `${num(s.score, 2)} of the way from the negative to the positive control, ${spread(s, 2)}` }, el("span", { class: "n" }, num(s.score, 2)), scoreBar(s));
+        },
+      });
+    }
+    for (const m of metrics) columns.push(metricColumn(b, index, m, rows));
+    columns.push({
+      title: "coverage",
+      number: true,
+      first: "desc",
+      class: "num",
+      tip: "Conditions answered of conditions asked.",
+      value: (x) => (x.asked ? x.predicted / x.asked : null),
+      cell: (x) => [x.fallback ? el("span", { class: "soft small", "data-tip": `${x.fallback} of them answered with something simpler` }, `${x.fallback} fallback `) : null, `${x.predicted}/${x.asked}`],
+    });
+    if (ranked) {
+      columns.push({ title: "time", number: true, class: "num", tip: "Median seconds of a job: fit and predict.", value: (x) => (x.seconds || {}).total, cell: (x) => seconds((x.seconds || {}).total) });
+    }
+    return pbench.table({
+      label,
+      columns,
+      rows,
+      noun: "row",
+      kind: "board",
+      sorted: [1, "asc"],
+      search: (x) => [x.model, ...(x.prior || []), x.status === "ok" ? "" : x.status].join(" "),
+      rowClass: (x) => `${x.kind}${x.status === "ok" ? "" : " absent"}`,
+    });
+  }
+
+  pbench.boardTable = boardTable;
+  pbench.boardHead = head;
+
+  pbench.views.board = (main, index, b) => {
+    const state = { text: "", references: true, all: false, gaming: false };
+    const slot = el("div", { class: "table-slot" });
+    const count = el("span", { class: "soft small count" });
+    let made = null;
+    const gamers = b.lines.some((x) => x.kind === "gaming");
+
+    function show() {
+      if (made) made.api.destroy();
+      const metrics = state.all ? b.metrics : b.headline;
+      made = boardTable(b, index, b.lines, metrics, `Models on ${b.dataset}, ${b.split}`);
+      slot.replaceChildren(made.box);
+      narrow();
+    }
+    function narrow() {
+      made.keep("kind", (x) => (x.kind !== "reference" || state.references) && (x.kind !== "gaming" || state.gaming));
+      count.textContent = `${several(made.filter(state.text), "row")}`;
+    }
+    const filter = el("input", { type: "search", placeholder: "Filter models", "aria-label": "Filter models", autocomplete: "off", spellcheck: "false" });
+    filter.addEventListener("input", () => {
+      state.text = filter.value;
+      narrow();
+    });
+    const set = (name, redo) => (value) => {
+      state[name] = value;
+      redo();
+    };
+    main.append(
+      el(
+        "div",
+        { class: "wide" },
+        head(b),
+        el(
+          "div",
+          { class: "tools" },
+          filter,
+          toggle("Hide reference rows", false, (hide) => set("references", narrow)(!hide), { id: "hide-references" }),
+          b.metrics.length > b.headline.length ? toggle(`All ${b.metrics.length} metrics`, false, set("all", show), { id: "all-metrics" }) : null,
+          gamers ? toggle("Show gaming", false, set("gaming", narrow), { id: "show-gaming" }) : null,
+          count,
+        ),
+      ),
+      el("div", { class: "full" }, slot),
+      el("div", { class: "wide" }, legend(b), pbench.findings(b, index)),
+    );
+    show();
+    performance.mark("board drawn");
+    return { title: boardTitle(b), leave: () => made.api.destroy() };
+  };
+
+  function legend(b) {
+    const grey = Object.entries(b.grey || {});
+    const shown = grey.filter(([m]) => b.headline.includes(m));
+    const rest = grey.filter(([m]) => !b.headline.includes(m));
+    const item = ([m, reason]) => el("li", {}, el("code", {}, m), `: ${reason}`);
+    return el(
+      "div",
+      { class: "legend" },
+      el(
+        "p",
+        {},
+        "Dot and line: mean over test conditions with its 95 % interval; an arrowhead says that it goes on beyond the scale. ",
+        el("span", { class: "key negative" }),
+        " dashed, the negative control; ",
+        el("span", { class: "key positive" }),
+        " solid, the positive control. † not defined on all conditions. A click on a value opens its conditions.",
+      ),
+      grey.length
+        ? el("details", { open: shown.length > 0 && shown.length <= 3 }, el("summary", {}, `${several(grey.length, "metric is", "metrics are")} grey and rank${grey.length === 1 ? "s" : ""} nothing`), el("ul", {}, shown.map(item), rest.map(item)))
+        : null,
+    );
+  }
+})();
