@@ -65,6 +65,12 @@ def reference_pages(app: Any, config: Any) -> None:
     rewrite(site_pages(), HERE / "reference")
 
 
+def families_of_metrics(app: Any, docname: str, source: list[str]) -> None:
+    """Pages of the families of metrics are found through their index, not through the contents of the site."""
+    if docname.startswith("metrics/") and docname != "metrics/README":
+        source[0] = f"---\norphan: true\n---\n\n{source[0]}"
+
+
 def mathml(formula: str, *, block: bool) -> str:
     """A formula as MathML, which every browser sets by itself: no script, no font, no other host."""
     from docutils.utils.math import MathError, latex2mathml
@@ -93,5 +99,6 @@ def display_formula(translator: Any, node: Any) -> None:
 
 def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", reference_pages)
+    app.connect("source-read", families_of_metrics)
     app.add_html_math_renderer("mathml", (inline_formula, None), (display_formula, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,7 +12,7 @@ from ..contracts import registry
 from ..contracts.errors import PbenchError
 from . import docstrings
 from .page_text import code, plain
-from .reference_data import dataset_page, split_page
+from .reference_data import dataset_page, defects_page, split_page
 from .reference_metrics import metric_page
 from .reference_models import GROUPS, model_page
 
@@ -43,7 +43,7 @@ def site_pages() -> dict[str, str]:
     """All that the documentation's build writes: the reference and the page of commands."""
     from .reference_commands import commands_page
 
-    return {**reference(), "commands.md": commands_page()}
+    return {**reference(), "commands.md": commands_page(), "defects.md": defects_page()}
 
 
 def pages(kind: str) -> dict[str, str]:

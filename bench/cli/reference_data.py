@@ -42,6 +42,19 @@ def dataset_page(entry: Entry, value: Any) -> str:
     return "\n\n".join([*parts, *_getting(entry, value), "[All data sets](index.md)"]) + "\n"
 
 
+def defects_page() -> str:
+    """Markdown with what the cards of all data sets know to be wrong."""
+    parts = ["# Known defects by data set", "What the cards say. The audit repeats it above every board."]
+    for name in registry.datasets:
+        try:
+            known = getattr(getattr(registry.datasets.get(name), "card", None), "known_defects", ())
+        except PbenchError:
+            continue
+        if known:
+            parts += [f"## {code(name)}", "\n".join(f"- {plain(str(defect))}" for defect in known)]
+    return "\n\n".join(parts) + "\n"
+
+
 def _facts(entry: Entry, value: Any) -> list[tuple[str, str]]:
     card = value.card
     counts = [("cells", card.n_cells), ("genes", card.n_genes), ("perturbations", card.n_perturbations)]
