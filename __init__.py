@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     from .bench.contracts.screen import DatasetCard, Screen
     from .bench.contracts.split import SplitManifest
     from .bench.contracts.training import Profiles, TrainingData
+    from .bench.estimator import PerturbationPredictor
+    from .bench.evaluate import evaluate
 
 __version__ = "0.1.0"
 
+#: Module of each public name.
 _HOMES = {
-    "Capabilities": "model",
-    "Comparison": "metric",
-    "Condition": "condition",
-    "DatasetCard": "screen",
-    "MetricInfo": "metric",
-    "Model": "model",
-    "Prediction": "prediction",
-    "Profiles": "training",
-    "Screen": "screen",
-    "SplitManifest": "split",
-    "TrainingData": "training",
-    "TrainingFailed": "errors",
-    "Values": "metric",
+    "Capabilities": "bench.contracts.model",
+    "Comparison": "bench.contracts.metric",
+    "Condition": "bench.contracts.condition",
+    "DatasetCard": "bench.contracts.screen",
+    "MetricInfo": "bench.contracts.metric",
+    "Model": "bench.contracts.model",
+    "PerturbationPredictor": "bench.estimator",
+    "Prediction": "bench.contracts.prediction",
+    "Profiles": "bench.contracts.training",
+    "Screen": "bench.contracts.screen",
+    "SplitManifest": "bench.contracts.split",
+    "TrainingData": "bench.contracts.training",
+    "TrainingFailed": "bench.contracts.errors",
+    "Values": "bench.contracts.metric",
+    "evaluate": "bench.evaluate",
 }
 
 __all__ = [
@@ -42,6 +47,7 @@ __all__ = [
     "DatasetCard",
     "MetricInfo",
     "Model",
+    "PerturbationPredictor",
     "Prediction",
     "Profiles",
     "Screen",
@@ -50,6 +56,7 @@ __all__ = [
     "TrainingFailed",
     "Values",
     "__version__",
+    "evaluate",
 ]
 
 
@@ -58,4 +65,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pbench' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"pbench.bench.contracts.{_HOMES[name]}"), name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

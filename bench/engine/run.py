@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,8 +78,13 @@ class Summary:
         return [c for c in self.cards if c["status"] not in (OK, "unavailable") or c.get("metrics_failed")]
 
 
-def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
+def run_matrix(matrix: Matrix, reporter: Reporter, *, execute: Callable[..., Iterator[Outcome]] = execute) -> Summary:
     """Run every (model, data set, split, seed) that has no result yet.
+
+    Parameters
+    ----------
+    execute
+        How calls are made: `execute.execute` in processes of their own, or `execute.execute_here`.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def run_matrix(matrix: Matrix, reporter: Reporter) -> Summary:
         raise errors.UsageError(f"--preset {matrix.preset}: no chosen model has it. {errors.suggestion(matrix.preset, presets)}")
     metrics = [registry.metrics.get(m) for m in matrix.metrics]
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
-    staged = _stage_all(matrix, models, metrics, reporter)
+    staged = _stage_all(matrix, models, metrics, reporter, execute)
     jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
     found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := _reusable(j, store))]
     have = {c["score_id"] for c in found}
@@ -144,7 +149,13 @@ def limit_threads(jobs: int) -> None:
         os.environ.setdefault(name, threads)
 
 
-def _stage_all(matrix: Matrix, models: Sequence[PlannedModel], metrics: Sequence[MetricInfo], reporter: Reporter) -> list[Staged]:
+def _stage_all(
+    matrix: Matrix,
+    models: Sequence[PlannedModel],
+    metrics: Sequence[MetricInfo],
+    reporter: Reporter,
+    execute: Callable[..., Iterator[Outcome]],
+) -> list[Staged]:
     # Reference rows sample test cells; every other model says whether it reads cells.
     cells = matrix.encode or any(m.capabilities.needs_cells for m in models)
     cell_truth = any({"cells", "variance", "truth_cells", "de"} & {*m.needs, *m.reads} for m in metrics)
