@@ -151,4 +151,4 @@ def _limits_of_predictions(board: Board, metrics: Mapping[str, MetricInfo]) -> I
         yield "That nothing leaked from training: nobody has said what was in it."
     warned = sorted({f["name"] for f in board.audit["findings"] if f["status"] == "warn"})
     if warned:
-        yield f"That the split is beyond doubt: the leakage audit warns of {', '.join(warned)}."
+        yield f"That nothing in the data or the split favours a model: the leakage audit remarks on {', '.join(warned)}."

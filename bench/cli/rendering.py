@@ -131,7 +131,7 @@ def _bundles(root: Path, reporter: Silent) -> tuple[Joined, list[Source]]:
     folders = find_bundles(root / RECORDS)
     if not folders:
         raise UsageError(
-            f"{root / RECORDS} holds no bundles of records. Type: pbench submit RESULTS, or pbench publish --results RESULTS --out FOLDER"
+            f"{root / RECORDS} holds no bundles of records. Type: pbench submit {root / RECORDS}/DATASET/SPLIT/NAME --results RESULTS"
         )
     found = {}
     for folder in folders:
