@@ -132,6 +132,18 @@ class Page:
             selector,
         )
 
+    def violations(self, *, only=None):
+        """What axe-core finds that is serious or critical, as (rule, impact, first elements); `only` names rules."""
+        self.run(axe_source())
+        options = {"resultTypes": ["violations"], "preload": False} | ({"runOnly": list(only)} if only else {})
+        found = self.driver.execute_async_script(
+            """const done = arguments[arguments.length - 1];
+            axe.run(document, arguments[0]).then(r => done(r.violations.map(v =>
+              [v.id, v.impact, v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])), e => done([["axe", "critical", [String(e)]]]))""",
+            options,
+        )
+        return [v for v in found if v[1] in ("serious", "critical")]
+
     def gather(self):
         """Read the browser's own logs: `errors` of the console, `requests` by address."""
         self.errors += [e["message"] for e in self.driver.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]

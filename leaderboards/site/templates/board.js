@@ -198,8 +198,7 @@
     });
   }
 
-  pbench.boardTable = boardTable;
-  pbench.boardHead = head;
+  Object.assign(pbench, { boardTable, boardHead: head, inOrder });
 
   pbench.views.board = (main, index, b) => {
     const state = { text: "", references: true, all: false, gaming: false };

@@ -21,7 +21,7 @@
       "div",
       { class: "bar-row ends", "aria-hidden": "true" },
       el("div", { class: "bar-name" }),
-      el("div", { class: "track" }, el("span", { class: "end", style: { left: percent(share(0)) } }, `0 ${control.negative || ""}`), el("span", { class: "end", style: { left: percent(share(1)) } }, `1 ${control.positive || ""}`)),
+      el("div", { class: "track" }, el("span", { class: "end", style: { left: percent(share(0)) } }, "0", el("span", { class: "end-name" }, ` ${control.negative || ""}`)), el("span", { class: "end", style: { left: percent(share(1)) } }, "1", el("span", { class: "end-name" }, ` ${control.positive || ""}`))),
       el("div", { class: "bar-value" }),
     );
     return el(
@@ -53,7 +53,7 @@
     const rows = b.lines.filter((x) => known(x.mean_rank)).sort((x, y) => x.mean_rank - y.mean_rank);
     if (!rows.length) return el("p", { class: "lead" }, "Nothing is ranked here, so there are no mean ranks.");
     const low = 1;
-    const high = Math.max(2, ...rows.map((x) => x.mean_rank));
+    const high = Math.max(2, Math.ceil(Math.max(...rows.map((x) => x.mean_rank))));
     const at = (x) => (x - low) / (high - low);
     const all = [...new Set(rows.flatMap((x) => [...x.letters]))].sort();
     const span = Object.fromEntries(
@@ -69,7 +69,8 @@
       if (lane) lane.push(l);
       else lanes.push([l]);
     }
-    const ticks = Array.from({ length: 5 }, (_, i) => low + ((high - low) * i) / 4);
+    const step = Math.max(1, Math.ceil((high - low) / 7));
+    const ticks = Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => low + i * step);
     return el(
       "div",
       { class: "bars ranks" },

@@ -1,7 +1,7 @@
 // Below a board's table: calibration, mean ranks, cost, coverage, kinds of conditions, what all answered.
 "use strict";
 (() => {
-  const { el, num, known, later, choice, scale, whisker, decimals, link, address, several, boardTable, spread } = pbench;
+  const { el, num, known, later, choice, scale, whisker, decimals, link, address, several, boardTable, inOrder, spread } = pbench;
 
   function part(id, title, lead, ...content) {
     return el("section", { class: "part", "aria-labelledby": id }, el("h2", { id }, title), lead ? el("p", { class: "lead" }, lead) : null, content);
@@ -16,7 +16,8 @@
       const c = b.controls[m];
       slot.replaceChildren(pbench.calibration(b, m));
       said.textContent = [
-        b.grey[m] ? `Grey: ${b.grey[m]}.` : "The controls are told apart.",
+        `0 is ${c.negative}, 1 is ${c.positive}.`,
+        b.grey[m] ? `Grey: ${b.grey[m]}.` : "The two are told apart.",
         known(c.drf) ? `Dynamic range ${num(c.drf)}${known(c.drf_low) ? ` (${num(c.drf_low)} to ${num(c.drf_high)})` : ""}.` : "",
         known(c.bds) ? `The positive control wins on a share of ${num(c.bds)}${known(c.bds_low) ? ` (${num(c.bds_low)} to ${num(c.bds_high)})` : ""} of conditions.` : "",
         known(c.ceiling) ? `Reliability ceiling ${num(c.ceiling)}.` : "",
@@ -24,7 +25,7 @@
     };
     show(metrics.includes(b.primary) ? b.primary : metrics[0]);
     const picker = choice("Metric", metrics.map((m) => [m, b.grey[m] ? `${m} (grey)` : m]), metrics.includes(b.primary) ? b.primary : metrics[0], show);
-    return part("calibrated", "Between the controls", "0 is the control that knows nothing, 1 the one that repeats the experiment. The line is the 95 % interval.", picker, slot, said);
+    return part("calibrated", "Between the controls", "Bars start at the negative control, which knows nothing; the solid line is the positive one, which repeats the experiment. Thin lines are 95 % intervals.", picker, slot, said);
   }
 
   function ranks(b) {
@@ -71,7 +72,7 @@
   function kinds(b, index) {
     if (!b.strata || !b.strata.length) return null;
     const direction = (index.metrics[b.primary] || {}).direction;
-    const shown = b.lines.filter((x) => x.kind !== "gaming" && b.strata.some((s) => s.cells[x.model]));
+    const shown = inOrder(b, b.lines, direction).filter((x) => x.kind !== "gaming" && b.strata.some((s) => s.cells[x.model]));
     const s = scale(b.strata.flatMap((x) => shown.map((l) => x.cells[l.model]).filter(Boolean)));
     const digits = decimals(s ? s.high - s.low : 0);
     const slot = el("div");

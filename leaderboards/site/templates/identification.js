@@ -31,7 +31,7 @@
       columns.push({
         title: "agreement", number: true, class: "num", first: "desc", tip: "How far the codes of two trainings agree; the mean over pairs of seeds.",
         value: (x) => (x.agreement || {}).mean,
-        cell: (x) => (x.agreement ? [num(x.agreement.mean, 2), el("span", { class: "soft small block" }, `${num(x.agreement.lowest, 2)} to ${num(x.agreement.highest, 2)}`)] : el("span", { class: "none" }, "–")),
+        cell: (x) => (x.agreement ? [num(x.agreement.mean, 2), known(x.agreement.lowest) ? el("span", { class: "soft small block" }, `${num(x.agreement.lowest, 2)} to ${num(x.agreement.highest, 2)}`) : null] : el("span", { class: "none" }, "–")),
       });
     }
     if (b.lines.some((x) => x.claim)) columns.push({ title: "claims", class: "claim", value: (x) => x.claim, cell: (x) => x.claim || el("span", { class: "none" }, "–") });

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const { svg, known } = pbench;
-  const WIDTH = 84;
+  const WIDTH = 76;
   const HEIGHT = 16;
   const PAD = 5;
   const MIDDLE = HEIGHT / 2;

@@ -17,6 +17,13 @@
     return (x) => Math.abs(x - (info.perfect ?? 0));
   }
 
+  // The perturbation, and apart from it what else says which condition it is: context, dose, time.
+  function named(condition, index) {
+    const label = condition.label ?? String(index);
+    const bar = label.indexOf(" | ");
+    return bar > 0 ? { label, name: label.slice(0, bar), rest: label.slice(bar + 3) } : { label, name: label, rest: "" };
+  }
+
   function itemsOf(b, file, other, metric, info) {
     const bad = badness(info);
     const others = new Map();
@@ -27,7 +34,7 @@
       const beside = others.get(index);
       return {
         index,
-        label: condition.label ?? String(index),
+        ...named(condition, index),
         context: condition.context,
         fold: condition.fold,
         value: known(value) ? value : null,
@@ -89,7 +96,7 @@
 
     function condition() {
       const item = state.items.find((d) => d.index === state.index);
-      heading.textContent = item ? item.label : "No condition";
+      heading.replaceChildren(...(item ? [item.name, item.rest ? el("span", { class: "rest" }, item.rest) : ""] : ["No condition"]));
       for (const a of list.querySelectorAll("a[aria-current]")) a.removeAttribute("aria-current");
       const current = list.querySelector(`a[data-index="${state.index}"]`);
       if (current) {
@@ -122,7 +129,7 @@
       const info = index.metrics[state.metric] || {};
       const digits = decimals(Math.max(...state.items.map((d) => d.value ?? -Infinity)) - Math.min(...state.items.map((d) => d.value ?? Infinity)));
       const columns = [
-        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.label, b.contexts > 1 ? el("span", { class: "soft small block" }, d.context) : null) },
+        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.name, d.rest ? el("span", { class: "rest" }, d.rest) : null) },
         { title: ["value ", arrow(info.direction)], name: state.metric, number: true, class: "num", first: info.direction === "down" ? "desc" : "asc", value: (d) => d.value, cell: (d) => num(d.value, digits) },
       ];
       if (state.otherFile) {
@@ -134,7 +141,7 @@
         });
       }
       if (made) made.api.destroy();
-      made = pbench.table({ label: `Conditions by ${state.metric}`, columns, rows: state.items, noun: "condition", kind: "conditions" });
+      made = pbench.table({ label: `Conditions by ${state.metric}`, columns, rows: state.items, noun: "condition", kind: "conditions", sorted: info.direction === "target" ? undefined : [1, columns[1].first] });
       const filter = el("input", { type: "search", placeholder: "Filter conditions", "aria-label": "Filter conditions", autocomplete: "off", spellcheck: "false", on: { input: () => made.filter(filter.value) } });
       list.replaceChildren(filter, made.box);
     }

@@ -61,14 +61,17 @@
   function labelled(points, most, node, [x0, x1], [y0, y1]) {
     const width = Math.max(120, node.clientWidth - 80);
     const height = Math.max(120, node.clientHeight - 90);
+    const dots = points.map((p) => ({ x: ((p.x - x0) / (x1 - x0 || 1)) * width, y: ((p.y - y0) / (y1 - y0 || 1)) * height }));
     const boxes = [];
     const kept = new Set();
     const order = points.map((p, i) => i).sort((a, b) => points[b].weight - points[a].weight);
     for (const i of order) {
       if (kept.size >= most) break;
-      const p = points[i];
-      const box = { x: ((p.x - x0) / (x1 - x0 || 1)) * width, y: ((p.y - y0) / (y1 - y0 || 1)) * height, half: 4 + 3.6 * String(p.label).length };
-      if (boxes.every((o) => Math.abs(o.x - box.x) > o.half + box.half || Math.abs(o.y - box.y) > 17)) {
+      const box = { ...dots[i], half: 4 + 3.6 * String(points[i].label).length };
+      // The label stands above its point, and on no other label or point.
+      const free = boxes.every((o) => Math.abs(o.x - box.x) > o.half + box.half || Math.abs(o.y - box.y) > 17);
+      const bare = dots.every((d, j) => j === i || Math.abs(d.x - box.x) > box.half + 4 || d.y < box.y + 5 || d.y > box.y + 22);
+      if (free && bare) {
         boxes.push(box);
         kept.add(i);
       }

@@ -41,7 +41,12 @@
       body.append(tr);
     }
     const node = el("table", { class: kind }, el("caption", { class: "unseen" }, label), el("thead", {}, el("tr", {}, heads.map((h) => h.th))), body);
-    const box = el("div", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" }, node);
+    const inner = el("div", { class: "scroll", role: "region", "aria-label": `${label}: table`, tabindex: "0" }, node);
+    const box = el("div", { class: "frame" }, inner);
+    // A soft edge says that there is more to the right.
+    const edge = () => box.classList.toggle("more", inner.scrollLeft + inner.clientWidth < inner.scrollWidth - 2);
+    inner.addEventListener("scroll", edge, { passive: true });
+    new ResizeObserver(edge).observe(inner);
     const api = new DataTable(node, {
       paging: false,
       info: false,
