@@ -16,7 +16,7 @@ from ...bench.contracts.model import Capabilities, ReferenceRow
 from ...bench.contracts.prediction import Prediction
 from ...bench.contracts.training import Cells, Profiles, TrainingData
 from ...bench.contracts.truth import Truth
-from .encoder import Encoder, Labels
+from .encoder import Encoder
 
 Array = np.ndarray[Any, Any]
 
@@ -74,31 +74,37 @@ class NoiseCode(_LatentRow):
 
 
 class LabelCode(_LatentRow):
-    """What the labels say, and nothing that the cells say: targets and time, and targets at each time.
+    """All that the labels say, and nothing that the cells say: the mean of each true variable among cells of the same label.
 
-    A model that is told what was done to a cell may pass that on as if it had seen it; what this row scores can be had that way.
+    A model that is told what was done to a cell may pass that on as if it had seen it. No code of labels alone can be expected to be
+    closer to the true variables than their means given the label, so that what this row scores, and anything below it, can be had
+    without a look at the cell. The label is condition and time. Each cell gets the mean over held-out cells of other units: units are
+    halved, and the means of one half are the codes of the other, or a variable that the labels say nothing of would seem to be told.
     """
 
-    reference = "control: codes that depend on perturbation and time alone"
-
-    def fit(self, data: TrainingData, *, seed: int, truth: Truth) -> LabelCode:  # type: ignore[override]
-        """Learn which targets, contexts and times there are."""
-        super().fit(data, seed=seed, truth=truth)
-        self.labels_ = Labels.of(data.cells)
-        return self
+    reference = "control: codes that depend on perturbation, context and time alone"
 
     def encode(self, cells: Cells) -> dict[str, Array]:
-        """(n, m) doses of targets at each time, one-hot times and contexts.
-
-        Raises
-        ------
-        NotFitted
-            If the row is not fitted.
-        """
-        self._ground()
-        told, at, contexts = self.labels_.targets(cells), self.labels_.at(cells), self.labels_.contexts(cells)
-        crossed = (told[:, :, None] * at[:, None, :]).reshape(len(told), -1) if at.shape[1] else told
-        return {"latent": np.concatenate([crossed, at, contexts], axis=1)}
+        """(n, m) means of the true variables, an angle as sine and cosine and a class as its frequencies."""
+        ground = self._ground(cells)
+        values = _numbers(ground, np.arange(ground.d))[0]
+        n = len(values)
+        unit = np.arange(n) if cells.unit is None else np.unique(cells.unit, return_inverse=True)[1]
+        time = np.zeros(n) if cells.time is None else cells.time
+        label = np.unique(np.column_stack([cells.codes, np.unique(time, return_inverse=True)[1]]), axis=0, return_inverse=True)[1]
+        label = label.reshape(-1)
+        first = (np.random.default_rng(derived_seed("label-code")).permutation(unit.max(initial=0) + 1) % 2 == 0)[unit]
+        out = np.zeros_like(values)
+        for own in (first, ~first):
+            if own.all() or not own.any():
+                continue
+            count = np.bincount(label[~own], minlength=label.max() + 1)
+            means = np.zeros((len(count), values.shape[1]))
+            np.add.at(means, label[~own], values[~own])
+            # A label that the other half has not: what is known is the mean of all.
+            means = np.where(count[:, None] > 0, means / np.maximum(count, 1)[:, None], values[~own].mean(axis=0))
+            out[own] = means[label[own]]
+        return {"latent": out}
 
 
 def _numbers(ground: GroundTruth, own: Array) -> tuple[Array, Array]:

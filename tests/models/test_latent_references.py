@@ -18,8 +18,7 @@ from pbench.bench.engine.encoding import HeldOut, encode
 from pbench.bench.kernels.matching import matched, rotation_floor
 from pbench.models.encoders.references import LabelCode, NoiseCode, OracleCode, RotatedCode
 
-A, B, CONTROL = Condition(("A",)), Condition(("B",)), Condition()
-AB = Condition(("A", "B"))
+A, CONTROL = Condition(("A",)), Condition()
 ROWS = [NoiseCode, LabelCode, OracleCode, RotatedCode]
 N = 4000
 
@@ -108,24 +107,69 @@ def test_noise_is_noise(scene):
     np.testing.assert_array_equal(row.encode(few)["latent"], found[:9])
 
 
-def test_labels_say_targets_at_each_time_and_nothing_of_the_cell(scene):
-    _, cells, _ = scene
-    row = fitted(LabelCode, scene)
+def labelled(n_labels, n, *, effect, seed=0, unit=None, time=None):
+    """`LabelCode` on n cells with a variable whose mean is the label's times an effect and one that knows no label; and the means."""
+    rng = np.random.default_rng(seed)
+    conditions = (CONTROL, *(Condition((f"P{i:03d}",)) for i in range(1, n_labels)))
+    codes = np.arange(n) % n_labels if unit is None else unit % n_labels
+    means = effect * rng.normal(size=n_labels)[codes]
+    noise = rng.normal(size=(n if unit is None else unit.max() + 1, 2))[np.arange(n) if unit is None else unit]
+    z = np.column_stack([means + noise[:, 0], noise[:, 1]])
+    none = np.zeros((2, 2), dtype=bool)
+    ground = GroundTruth(
+        z,
+        ("told", "untold"),
+        ("responsive",) * 2,
+        ("continuous",) * 2,
+        tuple(c.label for c in conditions),
+        np.zeros((n_labels, 2), dtype=bool),
+        none,
+        none[None][:0],
+    )
+    cells = Cells(sparse.csr_matrix((n, 6), dtype=np.float32), codes, conditions, "raw", unit=unit, time=time)
+    row = LabelCode().fit(training_data({CONTROL: np.ones((3, 6))}), seed=0, truth=SimpleNamespace(ground=ground))
+    return row, cells, z, means
+
+
+def test_labels_say_as_much_as_the_true_means_given_the_label():
+    row, cells, z, means = labelled(20, 8000, effect=1.0)
     found = row.encode(cells)["latent"]
-    # A at 1, A at 2, B at 1, B at 2, then which time it is.
-    of = {(0, 1): [0, 0, 0, 0, 1, 0], (0, 2): [0, 0, 0, 0, 0, 1], (1, 1): [1, 0, 0, 0, 1, 0]}
-    of |= {(2, 1): [1, 0, 1, 0, 1, 0], (3, 2): [0, 0, 0, 1, 0, 1]}
-    np.testing.assert_array_equal(found, [of[c, t] for c, t in zip(cells.codes.tolist(), cells.time.tolist(), strict=True)])
+    best = np.corrcoef(z[:, 0], means)[0, 1]
+    assert np.corrcoef(z[:, 0], found[:, 0])[0, 1] == pytest.approx(best, abs=0.01)
+    # The same for all cells of a label in a half of the units, and nothing of the cell itself.
+    assert len(np.unique(found[:, 0])) == 40
     np.testing.assert_array_equal(row.encode(replace(cells, X=cells.X[::-1]))["latent"], found)
-    blind = row.encode(HeldOut(cells, None).blind)["latent"]
-    assert not blind[:, :4].any()
-    np.testing.assert_array_equal(blind[:, 4:], found[:, 4:])
+    # Far more than the best single target says, which is what codes of ones and zeros would score.
+    one_hot = (cells.codes[:, None] == np.arange(20)).astype(float)
+    assert max(abs(np.corrcoef(z[:, 0], h)[0, 1]) for h in one_hot.T) < best - 0.2
 
 
-def test_labels_of_a_screen_without_times():
-    data = training_data({c: np.ones((3, 2)) for c in (CONTROL, A, AB)})
-    row = LabelCode().fit(data, seed=0, truth=SimpleNamespace(ground=ground_truth(9)))
-    np.testing.assert_array_equal(row.encode(data.cells)["latent"], np.repeat([[0, 0], [1, 0], [1, 1]], 3, axis=0))
+@pytest.mark.parametrize("trajectories", [False, True])
+def test_labels_say_nothing_of_a_variable_that_does_not_depend_on_them(trajectories):
+    # Ten units a label: with its own unit in the mean of its label each cell would correlate with it, .3 in all.
+    unit = np.repeat(np.arange(4000), 2) if trajectories else None
+    time = np.tile([0.0, 1.0], 4000) if trajectories else None
+    scores = []
+    for seed in range(5):
+        row, cells, z, _ = labelled(400, 8000 if trajectories else 4000, effect=0.0, seed=seed, unit=unit, time=time)
+        found = row.encode(cells)["latent"]
+        scores += [np.corrcoef(z[:, i], found[:, i])[0, 1] for i in (0, 1)]
+    assert abs(np.mean(scores)) < 4 / np.sqrt(4000 * len(scores))
+
+
+def test_labels_include_the_time_and_labels_of_one_unit_say_the_mean_of_all(scene):
+    _, cells, truth = scene
+    found = fitted(LabelCode, scene).encode(cells)["latent"]
+    told = {(c, t) for c, t in zip(cells.codes.tolist(), cells.time.tolist(), strict=True)}
+    # An angle as sine and cosine, a class as three frequencies.
+    assert found.shape == (N, 8) and len(np.unique(found, axis=0)) == 2 * len(told)
+    blind = fitted(LabelCode, scene).encode(HeldOut(cells, None).blind)["latent"]
+    assert len(np.unique(blind, axis=0)) == 4
+    row, alone, z, _ = labelled(6, 6, effect=1.0)
+    assert len(np.unique(row.encode(alone)["latent"][:, 0])) == 2
+    single, one, _, _ = labelled(1, 1, effect=1.0)
+    np.testing.assert_array_equal(single.encode(one)["latent"], [[0, 0]])
+    assert np.isfinite(z).all() and truth.d == 5
 
 
 def test_the_oracle_gives_the_truth_by_block(scene):
