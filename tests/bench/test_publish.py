@@ -14,7 +14,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from small_bundles import bundle_all, small_records, write_results
+from small_bundles import bundle_all, change_values, small_records, write_results
 
 import pbench
 from pbench.bench.cli.main import cli
@@ -136,24 +136,10 @@ def test_bundles_of_one_board_are_joined_like_the_records_of_one_store(made, tmp
     assert re.search(r"Records: \[ours\]\(.*\) `[0-9a-f]{12}`, \[theirs\]", (parts / "boards/norman-mini/doubles.md").read_text())
 
 
-def changed(results, model, by, later=1000.0):
-    """The same results in which a model was run again and has other values."""
-    import pyarrow as pa
-
-    store = Store(results)
-    for card in store.cards():
-        if card["model"] == model and card["status"] == "ok":
-            rows = store.rows([card])
-            rows["value"] += by
-            card = {**card, "started": card["started"] + later}
-            store.write(card["score_id"], card, pa.Table.from_pandas(rows, preserve_index=False))
-    return results
-
-
 def test_of_two_answers_in_two_bundles_the_newest_counts(root, results):
     before = read_published(root, None, Silent())
-    bundle_all(changed(results, "ridge-pca", 100.0), root, "again", ("ridge-pca",))
-    bundle_all(changed(results, "knn-pca", 100.0, later=-5000.0), root, "earlier", ("knn-pca",))
+    bundle_all(change_values(results, "ridge-pca", lambda v: v + 100), root, "again", ("ridge-pca",))
+    bundle_all(change_values(results, "knn-pca", lambda v: v + 100, later=-5000.0), root, "earlier", ("knn-pca",))
     after = read_published(root, None, Silent())
 
     def means(found):
@@ -227,7 +213,7 @@ def test_a_release_is_frozen_once(root, results):
     before = (root / "history.json").read_bytes()
     assert publish(root, "--release", "0.1.0")[0] == 0
     assert (root / "history.json").read_bytes() == before
-    bundle_all(changed(results, "ridge-pca", 1.0), root, "again", ("ridge-pca",))
+    bundle_all(change_values(results, "ridge-pca", lambda v: v + 1), root, "again", ("ridge-pca",))
     code, said = publish(root, "--release", "0.1.0")
     assert code == 2 and "frozen with other numbers" in said
     assert (root / "history.json").read_bytes() == before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from synthetic_records import Records, synthetic_records
@@ -52,3 +54,15 @@ def bundle_all(results: Path, root: Path, name="first", models=("*",)) -> Path:
         home.parent.mkdir(parents=True, exist_ok=True)
         write_bundle(results, home, dataset=dataset, split=split, models=models, predictions=False)
     return root
+
+
+def change_values(results: Path, model: str, change: Callable[[Any], Any], later=1000.0) -> Path:
+    """The same results in which a model was run again, `later` seconds after, and has other values."""
+    store = Store(results)
+    for card in store.cards():
+        if card["model"] == model and card["status"] == "ok":
+            rows = store.rows([card])
+            rows["value"] = change(rows["value"])
+            card = {**card, "started": card["started"] + later}
+            store.write(card["score_id"], card, pa.Table.from_pandas(rows, preserve_index=False))
+    return results
