@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from .bench.contracts.metric import Comparison, MetricInfo, Values
     from .bench.contracts.model import Capabilities, Model
     from .bench.contracts.prediction import Prediction
-    from .bench.contracts.screen import DatasetCard, Screen
+    from .bench.contracts.screen import Dataset, DatasetCard, Screen
     from .bench.contracts.split import SplitManifest
     from .bench.contracts.training import Profiles, TrainingData
+    from .bench.engine.conformance import check
     from .bench.estimator import PerturbationPredictor
     from .bench.evaluate import evaluate
 
@@ -26,6 +27,7 @@ _HOMES = {
     "Capabilities": "bench.contracts.model",
     "Comparison": "bench.contracts.metric",
     "Condition": "bench.contracts.condition",
+    "Dataset": "bench.contracts.screen",
     "DatasetCard": "bench.contracts.screen",
     "MetricInfo": "bench.contracts.metric",
     "Model": "bench.contracts.model",
@@ -37,6 +39,7 @@ _HOMES = {
     "TrainingData": "bench.contracts.training",
     "TrainingFailed": "bench.contracts.errors",
     "Values": "bench.contracts.metric",
+    "check": "bench.engine.conformance",
     "evaluate": "bench.evaluate",
 }
 
@@ -44,6 +47,7 @@ __all__ = [
     "Capabilities",
     "Comparison",
     "Condition",
+    "Dataset",
     "DatasetCard",
     "MetricInfo",
     "Model",
@@ -56,6 +60,7 @@ __all__ = [
     "TrainingFailed",
     "Values",
     "__version__",
+    "check",
     "evaluate",
 ]
 

@@ -1,45 +1,27 @@
-"""The conformance kit: named checks of a model on a toy screen, each with what is wrong in plain words."""
+"""The conformance kit for models: named checks on a toy screen, each with what is wrong in plain words."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..contracts.errors import NotFitted, PbenchError
+from ..contracts.errors import NotFitted
 from ..contracts.model import Capabilities, Model, ReferenceRow, parameters
 from .answer import Answer, ask
 from .encoding import HeldOut, encode
 from .toy import Toy, toy
+from .verdict import Verdict, verdicts
 
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The result of one check; `problem` is empty where it passed."""
-
-    check: str
-    problem: str
-
-    @property
-    def passed(self) -> bool:
-        return not self.problem
-
-
 def check_model(cls: type) -> Iterator[Verdict]:
     """Run every check on a model class; a check that raises says what it raised."""
-    for name, function in CHECKS.items():
-        try:
-            problem = function(cls) or ""
-        except PbenchError as error:
-            problem = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises is the finding
-            problem = f"raised {type(error).__name__}: {error}"
-        yield Verdict(name, problem)
+    return verdicts(CHECKS, cls)
 
 
 def _capabilities(cls: type) -> Capabilities:
