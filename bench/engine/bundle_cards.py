@@ -33,7 +33,8 @@ def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _texts(value: Any) -> bool:
+def texts(value: Any) -> bool:
+    """Whether a value is a list of texts of bounded length."""
     return isinstance(value, list) and all(map(_text, value))
 
 
@@ -49,10 +50,10 @@ EVERY: dict[str, Callable[[Any], bool]] = {
     "origin": _text,
     "group": _text,
     "reference_row": _flag,
-    "prior_knowledge": _texts,
+    "prior_knowledge": texts,
     "pretraining_overlap": _text,
     "stochastic": _flag,
-    "metrics": _texts,
+    "metrics": texts,
     "predicts": _flag,
     "pbench": _text,
     "machine": _by_name(_text),
@@ -144,7 +145,7 @@ def check_agreement(value: Any, where: str) -> dict[str, Any]:
         isinstance(value, dict)
         and value.get("schema") == SCHEMA
         and _text(value.get("model"))
-        and _texts(value.get("jobs"))
+        and texts(value.get("jobs"))
         and len(value["jobs"]) == 2
         and isinstance(value.get("seeds"), list)
         and all(map(_whole, value["seeds"]))

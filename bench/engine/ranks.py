@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .dependence import Clusters, chosen, design_effect
-from .inference import PairedTest, defined, gain, holm, paired_test, sign_flip_p, weighed
+from .all_pairs import sign_flip_pairs
+from .dependence import Clusters, chosen, design_effect, sample
+from .inference import EXACT, PairedTest, defined, gain, holm, paired_test, sign_flip_p, weighed
 from .strata import Contexts, context_mean, resampled_means, strata, weights
 
 Array = np.ndarray[Any, Any]
@@ -53,16 +54,66 @@ def pairwise_tests(
     pairs = list(combinations(order, 2))
     if not pairs:
         return PairwiseTests(tuple(order), {}, frozenset())
+    if (wanted := int(np.ceil(10 * len(pairs) / alpha))) > n_perm:
+        raw_p, sums = _many(gains, order, pairs, clusters, contexts, first_look=n_perm, n_perm=wanted, seed=seed)
+        return _tested(order, pairs, holm(raw_p), sums, alpha)
     raw = [gains[a] - gains[b] for a, b in pairs]
     known = [defined(x) for x in raw]
     effects = [design_effect(x[k], chosen(clusters, k), chosen(contexts, k)) for x, k in zip(raw, known, strict=True)]
     d = np.stack([weighed(x, contexts) for x in raw], axis=1)
     d = d[~np.isnan(d).all(axis=1)]
-    n_perm = max(n_perm, int(np.ceil(10 * len(pairs) / alpha)))
     p = holm(sign_flip_p(d, np.array(effects), n_perm=n_perm, seed=seed)) if len(d) else np.full(len(pairs), np.nan)
+    return _tested(order, pairs, p, np.nansum(d, axis=0), alpha)
+
+
+def _tested(order: list[str], pairs: list[tuple[str, str]], p: Array, sums: Array, alpha: float) -> PairwiseTests:
     # On the perturbations they share, the model with the better mean may be the worse one; then it is no evidence either.
-    better = frozenset(pair for i, pair in enumerate(pairs) if p[i] < alpha and np.nansum(d[:, i]) > 0)
+    better = frozenset(pair for pair, own, total in zip(pairs, p, sums, strict=True) if own < alpha and total > 0)
     return PairwiseTests(tuple(order), dict(zip(pairs, p.tolist(), strict=True)), better)
+
+
+def _many(
+    gains: Mapping[str, Array],
+    order: list[str],
+    pairs: list[tuple[str, str]],
+    clusters: Clusters | None,
+    contexts: Contexts | None,
+    *,
+    first_look: int,
+    n_perm: int,
+    seed: int,
+) -> tuple[Array, Array]:
+    """P values of many pairs and the sums of their weighed differences; pairs that are defined on the same perturbations at once."""
+    table = np.stack([gains[m] for m in order], axis=1)
+    place = {m: i for i, m in enumerate(order)}
+    known = ~np.isnan(table)
+    p, sums = np.full((2, len(pairs)), np.nan)
+    alike: dict[bytes, list[int]] = {}
+    for i, (a, b) in enumerate(pairs):
+        alike.setdefault((known[:, place[a]] & known[:, place[b]]).tobytes(), []).append(i)
+    for pattern, numbers in alike.items():
+        keep = np.frombuffer(pattern, dtype=bool)
+        n = int(keep.sum())
+        if n < 2:
+            continue
+        where = chosen(contexts, keep)
+        weight = weights(where, n) * n
+        columns = np.array([[place[a], place[b]] for a, b in (pairs[i] for i in numbers)])
+        used, columns = np.unique(columns, return_inverse=True)
+        columns = columns.reshape(-1, 2)
+        own = table[keep][:, used]
+        effects, total = np.empty((2, len(numbers)))
+        for start in range(0, len(numbers), 256):
+            d = own[:, columns[start : start + 256, 0]] - own[:, columns[start : start + 256, 1]]
+            effects[start : start + 256] = sample(chosen(clusters, keep), where, n).design_effects(d)
+            total[start : start + 256] = weight @ d
+        own = own * weight[:, None]
+        if n > EXACT:
+            found = sign_flip_pairs(own, columns, effects, first_look=first_look, n_perm=n_perm, seed=seed, keys=(weight,))
+        else:
+            found = sign_flip_p(own[:, columns[:, 0]] - own[:, columns[:, 1]], effects, n_perm=n_perm, seed=seed)
+        p[numbers], sums[numbers] = found, total
+    return p, sums
 
 
 def tied_ranks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import anndata
@@ -15,7 +16,7 @@ import pbench
 from pbench.bench.contracts.errors import DataError, UsageError
 from pbench.bench.tidy import COLUMNS, STATUSES
 from pbench.bench.workspace import SET, said_in_python
-from pbench.metrics import PROFILES
+from pbench.metrics import CATALOGUE, PROFILES
 
 SCALES = {"true_scale": "counts", "pred_scale": "log1p_1e4"}
 
@@ -286,6 +287,15 @@ def test_options_are_said_as_arguments():
     assert said_in_python(shell.replace("rows=", "--rows ").replace("'", ""), {"rows": "rows"}) == shell
     assert said_in_python("adata_pred.h5ad lacks", {}) == "adata_pred lacks"
     assert said_in_python("with --prediction-dose-key.", {"prediction-dose-key": "pred_dose_key"}) == "with pred_dose_key."
+
+
+def test_the_page_names_metrics_and_columns_that_exist():
+    page = (Path(pbench.__file__).parent / "docs" / "evaluate.md").read_text()
+    named = set(re.findall(r"`([a-z_.0-9]+@[^`]+)`", page))
+    assert len(named) > 4
+    assert named <= set(CATALOGUE)
+    table = page.partition("### Columns")[2].partition("\n\n`scores.attrs")[0]
+    assert set(COLUMNS) == {c for line in table.splitlines()[4:] for c in re.findall(r"`(\w+)`", line.split("|")[1])}
 
 
 def test_importing_the_package_loads_none_of_it():
