@@ -15,7 +15,7 @@ from .controls import NO_CHANGE, TRAIN_MEAN, Controls, controls, scores
 from .counted import of_this_version, rows_of, scored_on_all
 from .gaming import GROUP, Gaming, gaming
 from .line import Line, fold_sizes, make_line, split_audit, training_stated
-from .order import PRIMARY, Agreement, Order, agreement, order
+from .order import PRIMARY, Agreement, Order, agreement, order, ranks
 from .strata import Stratum, strata
 
 
@@ -223,7 +223,7 @@ def _common(
     names = [x.model for x in models]
     kept = {name: a.only(units) for name, a in aligned.items() if metrics[name].level == "perturbation"}
     made = cells(kept, metrics)
-    ranks = order(names, kept[PRIMARY], metrics[PRIMARY]).ranks if may_rank else {}
+    places = ranks(names, kept[PRIMARY], metrics[PRIMARY]) if may_rank else {}
     return [
         replace(
             x,
@@ -231,7 +231,7 @@ def _common(
             scores={},
             predicted=len(units),
             fallback=int(fallbacks.get(x.model, 0)),
-            rank=ranks.get(x.model),
+            rank=places.get(x.model),
         )
         for x in models
     ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from ..bench.contracts.metric import MetricInfo
 from ..bench.engine.inference import context_mean, gain
-from ..bench.engine.ranks import kendall_tau, letters, mean_ranks, pairwise_tests, rank_stability, ranks_of
+from ..bench.engine.ranks import PairwiseTests, kendall_tau, letters, mean_ranks, pairwise_tests, rank_stability, ranks_of
 from .aligned import Aligned
+
+Array = np.ndarray[Any, Any]
 
 #: The metric that ranks models; it is named on every board.
 PRIMARY = "l2@all"
@@ -44,9 +47,7 @@ class Order:
 
 def order(models: Collection[str], aligned: Aligned, metric: MetricInfo) -> Order:
     """`Order` of models on one metric."""
-    values = {m: aligned.values[m] for m in models if m in aligned.values}
-    oriented = {"direction": metric.direction, "perfect": metric.perfect, "contexts": aligned.contexts}
-    tests = pairwise_tests(values, clusters=aligned.targets, **oriented)
+    tests, values, oriented = _tests(models, aligned, metric)
     places = mean_ranks(values, **oriented)
     in_order = sorted(tests.order, key=lambda m: (places.get(m, np.inf), m))
     return Order(
@@ -56,6 +57,19 @@ def order(models: Collection[str], aligned: Aligned, metric: MetricInfo) -> Orde
         tuple((a, b, p) for (a, b), p in tests.p.items()),
         rank_stability(values, **oriented),
     )
+
+
+def ranks(models: Collection[str], aligned: Aligned, metric: MetricInfo) -> dict[str, int]:
+    """The ranks of `order`, and nothing else of it."""
+    return ranks_of(_tests(models, aligned, metric)[0])
+
+
+def _tests(
+    models: Collection[str], aligned: Aligned, metric: MetricInfo
+) -> tuple[PairwiseTests, dict[str, Array], dict[str, Any]]:
+    values = {m: aligned.values[m] for m in models if m in aligned.values}
+    oriented = {"direction": metric.direction, "perfect": metric.perfect, "contexts": aligned.contexts}
+    return pairwise_tests(values, clusters=aligned.targets, **oriented), values, oriented
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def script(key: str, content: Any) -> str:
 
 def _json(content: Any) -> str:
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    # As a key of a literal it would set the prototype of the object; a quoted text in a value has a backslash before its quotes.
+    text = text.replace('"__proto__":', '["__proto__"]:')
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
