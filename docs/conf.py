@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import pbench
@@ -83,6 +84,15 @@ def mathml(formula: str, *, block: bool) -> str:
         return f"<code>{html.escape(formula)}</code>"
 
 
+def no_other_host(app: Any, exception: Exception | None) -> None:
+    """End the build where a page would load anything from another host."""
+    if exception is None and app.builder.format == "html":
+        loaded = re.compile(r"""<(?:script|img|iframe|source|link)\b[^>]*\s(?:src|href)=["'](?:https?:)?//[^"']*""")
+        for page in sorted(Path(app.outdir).rglob("*.html")):
+            if found := loaded.search(page.read_text(encoding="utf-8")):
+                raise ExtensionError(f"{page} loads something from another host: {found[0]}")
+
+
 def inline_formula(translator: Any, node: Any) -> None:
     from docutils import nodes
 
@@ -100,5 +110,6 @@ def display_formula(translator: Any, node: Any) -> None:
 def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", reference_pages)
     app.connect("source-read", families_of_metrics)
+    app.connect("build-finished", no_other_host)
     app.add_html_math_renderer("mathml", (inline_formula, None), (display_formula, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

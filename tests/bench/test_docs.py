@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -229,6 +231,37 @@ def test_the_command_writes_the_same_pages(tmp_path, kind):
     assert done.exception is None
     expected = pages(kind) if kind else reference()
     assert {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*.md")} == expected
+
+
+def test_formulas_of_the_pages_are_set_without_a_script():
+    pytest.importorskip("sphinx")
+    settings = runpy.run_path(str(DOCS / "conf.py"))
+    formulas = [
+        f
+        for text in reference().values()
+        for f in re.findall(r"\{math\}`([^`]+)`|```\{math\}\n(.*?)\n```", text, flags=re.DOTALL)
+    ]
+    assert len(formulas) > 10
+    for inline, block in formulas:
+        assert settings["mathml"](inline or block, block=not inline).startswith("<math")
+    assert settings["mathml"](r"\nonsense<b>", block=False) == r"<code>\nonsense&lt;b&gt;</code>"
+
+
+def test_a_page_that_loads_from_another_host_ends_the_build(tmp_path):
+    errors = pytest.importorskip("sphinx.errors")
+    check = runpy.run_path(str(DOCS / "conf.py"))["no_other_host"]
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(format="html"))
+    page = tmp_path / "a.html"
+    page.write_text('<a href="https://example.org">a link may leave</a><script src="own.js"></script><link href="own.css">')
+    check(app, None)
+    for bad in (
+        '<script defer src="https://x.org/a.js">',
+        "<link rel='stylesheet' href='//x.org/a.css'>",
+        '<img src="http://x.org/p.png">',
+    ):
+        page.write_text(bad)
+        with pytest.raises(errors.ExtensionError, match="another host"):
+            check(app, None)
 
 
 WRITTEN = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(p for p in DOCS.rglob("*.md") if "reference" not in p.parts)])
