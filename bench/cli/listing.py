@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from ..contracts import registry
 from ..contracts.errors import UsageError, suggestion
-from .options import json_option, load_plugins, plugin_option
+from .options import json_option, load_plugins, plugin_option, usable
 
 
 @click.command("list", short_help="List models, data sets, splits and metrics.")
@@ -46,6 +46,9 @@ def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_js
         kinds = [kind]
     if target is not None:
         return _write_pages(kind, target)
+    for k in kinds:
+        # Plugins are imported here, so that a broken one is named where people look first.
+        usable(registry.REGISTRIES[k])
     found = {k: [asdict(e) for e in registry.REGISTRIES[k].entries().values()] for k in kinds}
     broken = {k: registry.REGISTRIES[k].broken for k in kinds if registry.REGISTRIES[k].broken}
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -152,13 +153,20 @@ class Registry:
             self._objects[name] = getattr(importlib.import_module(module), attribute)(self.get(base))
         if name not in self._objects:
             module, _, attribute = entry.target.partition(":")
+            built_in = entry.origin == "built in"
             try:
-                self._objects[name] = getattr(importlib.import_module(module), attribute)
-            except Exception as error:  # a plugin can raise whatever it likes when it is imported
+                # Standard output belongs to the command's answer, whatever a plugin prints when it is imported.
+                with contextlib.nullcontext() if built_in else contextlib.redirect_stdout(sys.stderr):
+                    found = getattr(importlib.import_module(module), attribute)
+            except (Exception, SystemExit) as error:  # a plugin can raise whatever it likes when it is imported
                 self.broken[name] = f"{type(error).__name__}: {error}"
                 raise UsageError(
                     f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be imported: {self.broken[name]}"
                 ) from error
+            if not built_in and (misfit := unfit(self.kind, name, found)):
+                self.broken[name] = misfit
+                raise UsageError(f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be used: {misfit}")
+            self._objects[name] = found
         return self._objects[name]
 
 
@@ -167,6 +175,30 @@ datasets = Registry("dataset", "pbench.datasets")
 splits = Registry("split", "pbench.datasets.splits")
 metrics = Registry("metric", "pbench.metrics")
 REGISTRIES = {"models": models, "datasets": datasets, "splits": splits, "metrics": metrics}
+
+
+def unfit(kind: str, name: str, value: Any) -> str:
+    """Why a stranger's object is no model, data set, split or metric of that name; empty where it looks like one."""
+    from .metric import MetricInfo
+    from .model import Capabilities
+    from .screen import Dataset
+
+    what = value.__name__ if isinstance(value, type) else type(value).__name__
+    if kind == "model":
+        if not (isinstance(value, type) and callable(getattr(value, "fit", None)) and callable(getattr(value, "predict", None))):
+            return f"'{what}' is no class with fit and predict"
+        if not isinstance(getattr(value, "capabilities", Capabilities()), Capabilities):
+            return f"the capabilities of '{what}' are no pbench.Capabilities"
+    elif kind == "dataset" and not isinstance(value, Dataset):
+        return f"'{what}' is no pbench.Dataset(card, data_id, load)"
+    elif kind == "metric":
+        if not isinstance(value, MetricInfo):
+            return f"'{what}' is no pbench.MetricInfo"
+        if value.id != name:
+            return f"its id is '{value.id}'; register it under its id"
+    elif kind == "split" and (isinstance(value, type) or not callable(value)):
+        return f"'{what}' is no function of a screen"
+    return ""
 
 
 def load_plugin_file(path: Path | str) -> list[str]:
@@ -189,7 +221,7 @@ def load_plugin_file(path: Path | str) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise UsageError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
     added: list[str] = []
