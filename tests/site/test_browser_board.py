@@ -78,7 +78,10 @@ def test_a_head_is_sorted_by_keyboard(page, board):
     button.send_keys(Keys.SPACE)
     assert names(page)[:3] == by_mean(board, PEARSON, up=True)[0][:3]
     # The focus stays on the button and is seen.
-    assert page.run("const b = document.activeElement; return b.matches('button.sort') && getComputedStyle(b).outlineStyle") == "solid"
+    assert (
+        page.run("const b = document.activeElement; return b.matches('button.sort') && getComputedStyle(b).outlineStyle")
+        == "solid"
+    )
 
 
 def test_numbers_are_those_of_the_file(page, board):
@@ -243,5 +246,7 @@ def test_identification_board(page, site):
     page.open(f"#/board/{codes['slug']}")
     assert [t.split("\n")[0] for t in page.texts("table.board tbody th a")] == [x["model"] for x in codes["lines"]]
     assert len(page.all("table.board svg.whisker .seed")) == 3 * len(codes["lines"]) * len(codes["metrics"])
-    heat = page.run("return [...document.querySelectorAll('table.heat tbody tr')].map(r => [...r.cells].slice(1).map(c => c.innerText))")
+    heat = page.run(
+        "return [...document.querySelectorAll('table.heat tbody tr')].map(r => [...r.cells].slice(1).map(c => c.innerText))"
+    )
     assert heat == [[f"{x['by_latent'][z]:.2f}".replace("-", "−") for z in codes["latents"]] for x in codes["lines"]]

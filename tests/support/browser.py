@@ -62,8 +62,8 @@ def chromium(width=1280, height=900):
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         try:
-            driver.set_script_timeout(30)
-            driver.set_page_load_timeout(30)
+            driver.set_script_timeout(60)
+            driver.set_page_load_timeout(60)
             # The tab that the browser opens by itself loads pages of its own: away from it, and forget them.
             driver.get("about:blank")
             driver.get_log("performance")
@@ -107,7 +107,7 @@ class Page:
         self.until("return document.documentElement.dataset.ready === arguments[0]", address)
         return self
 
-    def until(self, script, *arguments, seconds=10):
+    def until(self, script, *arguments, seconds=30):
         from selenium.webdriver.support.ui import WebDriverWait
 
         return WebDriverWait(self.driver, seconds, poll_frequency=0.02).until(lambda d: d.execute_script(script, *arguments))

@@ -32,6 +32,7 @@
       if (view && view.update && view.key === `${a}/${c}`) {
         try {
           await view.update(place);
+          if (mine === turn) document.documentElement.dataset.ready = location.hash;
         } catch (error) {
           failed(error);
         }

@@ -1,0 +1,89 @@
+"""How long a reader waits for the site of 100 models on 20 boards of 500 perturbations in headless Chromium.
+
+Times are the browser's own: from the start of a navigation, or from a click, until the frame after is painted. What the
+driver needs to ask for them is not in them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from browser import Page, chromium, lacking
+from site_folder import write_site
+
+BOARD = "#/board/norman-mini--doubles"
+ROUNDS = 7
+#: Two frames later everything that a script did has been laid out and painted.
+PAINTED = "requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - from)));"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if lacking():
+        pytest.skip(lacking())
+    for package in ("itables", "plotly"):
+        pytest.importorskip(package, reason="the packages of pbench[site] are not installed")
+    folder = tmp_path_factory.mktemp("large")
+    write_site(folder, models=100, boards=20, conditions=500, files=2)
+    with chromium() as driver:
+        yield Page(driver, folder)
+
+
+def report(benchmark, measure):
+    """Times of the browser in place of those of the driver, in seconds."""
+    times = []
+    benchmark.pedantic(lambda: times.append(measure() / 1000), rounds=ROUNDS, warmup_rounds=1)
+    benchmark.extra_info["browser_seconds"] = [round(t, 4) for t in times[1:]]
+    benchmark.extra_info["browser_median"] = round(sorted(times[1:])[ROUNDS // 2], 4)
+
+
+@pytest.mark.parametrize(
+    "name, address", {"home": "#/", "board": BOARD, "model": f"{BOARD}/model/gears"}.items(), ids=("home", "board", "model")
+)
+def test_load(benchmark, page, name, address):
+    """From the start of the navigation until the table of the page is painted."""
+
+    def measure():
+        page.open(address)
+        # The page marks the end of its own work; what follows is layout and paint.
+        return page.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done(performance.getEntriesByType('paint').length"
+            " && document.querySelector('tbody tr, .card') && Math.max(...performance.getEntriesByType('mark').map(m => m.startTime),"
+            " performance.getEntriesByName('first-contentful-paint')[0].startTime))))"
+        )
+
+    report(benchmark, measure)
+
+
+@pytest.mark.parametrize("column", ["pearson_delta", "model", "l2"])
+def test_sort(benchmark, page, column):
+    """From the click on a head until the sorted table is painted."""
+    page.open(BOARD)
+
+    def measure():
+        return page.driver.execute_async_script(
+            f"""const done = arguments[arguments.length - 1];
+            const button = [...document.querySelectorAll('.table-slot thead button.sort')].find(b => b.innerText.startsWith(arguments[0]));
+            const from = performance.now();
+            button.click();
+            {PAINTED}""",
+            column,
+        )
+
+    report(benchmark, measure)
+
+
+def test_filter(benchmark, page):
+    """From a letter in the filter until the narrowed table is painted."""
+    page.open(BOARD)
+
+    def measure():
+        return page.driver.execute_async_script(
+            f"""const done = arguments[arguments.length - 1];
+            const box = document.querySelector("input[aria-label='Filter models']");
+            const from = performance.now();
+            box.value = box.value ? '' : 'model-04';
+            box.dispatchEvent(new Event('input'));
+            {PAINTED}"""
+        )
+
+    report(benchmark, measure)
