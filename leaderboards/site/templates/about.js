@@ -26,7 +26,7 @@
         { title: "perfect", number: true, class: "num", value: ([, m]) => m.perfect, cell: ([, m]) => num(m.perfect) },
         { title: "one value for each", value: ([, m]) => m.level },
         { title: "version", number: true, class: "num", value: ([, m]) => m.version, cell: ([, m]) => String(m.version ?? "–") },
-        { title: "formula", class: "prose", value: ([, m]) => m.formula },
+        { title: "formula", class: "prose", value: ([, m]) => m.formula, cell: ([, m]) => [m.formula, m.caveats ? el("span", { class: "block small" }, m.caveats) : null] },
       ],
     });
     main.append(

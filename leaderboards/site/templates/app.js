@@ -136,10 +136,11 @@
     e.preventDefault();
     main.focus();
   });
-  // A click beside a value, within its cell, opens it as well.
+  // A click beside a value opens it as well; where a cell has no page of its own, that of its row.
   document.addEventListener("click", (e) => {
     if (e.target.closest("a, button, input, label, select") || !getSelection().isCollapsed) return;
-    const target = e.target.closest("tbody td, tbody th")?.querySelector("a");
+    const cell = e.target.closest(".board tbody td, .board tbody th, .conditions tbody td, .conditions tbody th");
+    const target = cell?.querySelector("a") || cell?.parentElement.querySelector("a");
     if (target) target.click();
   });
 

@@ -1,7 +1,7 @@
 // A board of predictions: what may be concluded, the table, and below it what the findings say (findings.js).
 "use strict";
 (() => {
-  const { el, link, address, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, toggle, outside, boardTitle } = pbench;
+  const { el, link, address, detailed, modelLink, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, toggle, outside, boardTitle } = pbench;
 
   function head(b) {
     const words = b.words || {};
@@ -91,8 +91,12 @@
   }
 
   function nameCell(b, x) {
-    const parts = [x.cells && Object.keys(x.cells).length ? link(address("board", b.slug, "model", x.slug), x.model) : el("span", {}, x.model)];
-    if (x.kind !== "model") parts.push(el("span", { class: "tag" }, x.kind === "reference" ? "reference" : "made to game metrics"));
+    const parts = [modelLink(b, x)];
+    if (x.kind === "reference") parts.push(el("span", { class: "tag" }, "reference"));
+    if (x.kind === "gaming") {
+      const over = x.outranks || [];
+      parts.push(el("span", { class: "tag" }, "games metrics"), over.length ? el("span", { class: "why" }, `pleases ${over.join(", ")}`) : null);
+    }
     if ((x.prior || []).length) parts.push(el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior"));
     if (x.status !== "ok") parts.push(el("span", { class: "why" }, `${x.status}: ${x.reason}`));
     return parts;
@@ -113,7 +117,7 @@
     return {
       title: metricName(m, el("span", { class: "arrow" }, arrow(info.direction))),
       name: m,
-      tip: `${m}: ${info.formula || ""} ${better(info.direction)}, perfect ${num(info.perfect)}.`,
+      tip: `${m}: ${info.formula || ""} ${better(info.direction)}, perfect ${num(info.perfect)}. ${info.caveats || ""}`.trim(),
       head: grey ? el("span", { class: "tag grey", tabindex: "0", "data-tip": `Grey, ranks nothing: ${grey}` }, "grey") : null,
       class: grey ? "num grey" : "num",
       number: true,
@@ -123,8 +127,8 @@
         const c = x.cells[m];
         if (!c || !known(c.mean)) return el("span", { class: "none", "data-tip": why(c, x) }, "–");
         return el(
-          "a",
-          { class: "value", href: `${address("board", b.slug, "model", x.slug)}?metric=${encodeURIComponent(m)}`, "data-tip": tip(m, c, digits), tabindex: "-1" },
+          detailed(x) ? "a" : "span",
+          { class: "value", href: detailed(x) && `${address("board", b.slug, "model", x.slug)}?metric=${encodeURIComponent(m)}`, "data-tip": tip(m, c, digits), tabindex: detailed(x) && "-1" },
           el("span", { class: "n" }, num(c.mean, digits), c.defined < c.asked ? el("sup", {}, "†") : null),
           whisker(c, s, marks),
         );

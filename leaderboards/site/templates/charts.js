@@ -1,13 +1,13 @@
 // Larger drawings made of plain elements, so that they print, follow the theme and fit a phone.
 "use strict";
 (() => {
-  const { el, link, address, num, known, spread, share, several } = pbench;
+  const { el, modelLink, num, known, spread, share } = pbench;
   const percent = (x) => `${(100 * x).toFixed(2)}%`;
 
   function row(name, track, value, attributes) {
     return el("div", { class: "bar-row", ...attributes }, el("div", { class: "bar-name" }, name), track, el("div", { class: "bar-value" }, value));
   }
-  const nameOf = (b, x) => [x.cells && Object.keys(x.cells).length ? link(address("board", b.slug, "model", x.slug), x.model) : x.model, x.kind === "model" ? null : el("span", { class: "tag" }, x.kind)];
+  const nameOf = (b, x) => [modelLink(b, x), x.kind === "model" ? null : el("span", { class: "tag" }, x.kind)];
 
   // Calibrated scores of a metric: 0 the negative control, 1 the positive one.
   function calibration(b, metric) {
@@ -77,7 +77,7 @@
       el("div", { class: "bar-row ends", "aria-hidden": "true" }, el("div", { class: "bar-name" }), el("div", { class: "track inset" }, ticks.map((t) => el("span", { class: "end", style: { left: percent(at(t)) } }, num(t)))), el("div", { class: "bar-value" })),
       rows.map((x, i) =>
         row(
-          link(address("board", b.slug, "model", x.slug), x.model),
+          modelLink(b, x),
           el("div", { class: "track inset" }, el("span", { class: "rail" }), el("span", { class: "dot", style: { left: percent(at(x.mean_rank)) } })),
           [
             el("span", { class: "n" }, num(x.mean_rank, 2)),

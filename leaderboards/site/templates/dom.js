@@ -65,6 +65,10 @@
   const link = (href, ...children) => el("a", { href }, children);
   const address = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
 
+  // The name of a model on a board, linked to its conditions where there are any.
+  const detailed = (x) => x.detail ?? Boolean(x.cells && Object.keys(x.cells).length);
+  const modelLink = (b, x) => (detailed(x) ? link(address("board", b.slug, "model", x.slug), x.model) : el("span", {}, x.model));
+
   // A source on the web becomes a link, anything else stays text.
   const outside = (text) =>
     /^https?:\/\/[^\s]+$/.test(text) ? el("a", { href: text, rel: "noopener noreferrer" }, text) : String(text);
@@ -101,7 +105,7 @@
   }
 
   Object.assign(pbench, {
-    el, svg, num, known, decimals, seconds, spread, several, metricName, arrow, better, link, address, outside, choice, toggle, say,
+    el, svg, num, known, decimals, seconds, spread, several, metricName, arrow, better, link, address, detailed, modelLink, outside, choice, toggle, say,
     boardTitle, later,
   });
 })();

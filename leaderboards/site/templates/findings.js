@@ -1,7 +1,7 @@
 // Below a board's table: calibration, mean ranks, cost, coverage, kinds of conditions, what all answered.
 "use strict";
 (() => {
-  const { el, num, known, later, choice, scale, whisker, decimals, link, address, several, boardTable, inOrder, spread } = pbench;
+  const { el, num, known, later, choice, scale, whisker, decimals, modelLink, several, boardTable, inOrder, spread } = pbench;
 
   function part(id, title, lead, ...content) {
     return el("section", { class: "part", "aria-labelledby": id }, el("h2", { id }, title), lead ? el("p", { class: "lead" }, lead) : null, content);
@@ -84,9 +84,9 @@
           noun: "model",
           rowClass: (x) => x.kind,
           columns: [
-            { title: "model", class: "name", value: (x) => x.model, cell: (x) => [link(address("board", b.slug, "model", x.slug), x.model), x.kind === "model" ? null : el("span", { class: "tag" }, x.kind)] },
+            { title: "model", class: "name", value: (x) => x.model, cell: (x) => [modelLink(b, x), x.kind === "model" ? null : el("span", { class: "tag" }, x.kind)] },
             ...b.strata.map((t) => ({
-              title: [el("span", { class: "metric-rest" }, t.name), el("span", { class: "metric" }, t.value), el("span", { class: "metric-rest" }, several(t.n, "condition"))],
+              title: [el("span", { class: "metric-rest" }, t.name), el("span", { class: "metric" }, t.value), el("span", { class: "metric-rest" }, known(t.from) ? `${num(t.from)} to ${num(t.to)}, ` : "", several(t.n, "condition"))],
               name: `${t.name} ${t.value}`,
               class: "num",
               number: true,

@@ -8,6 +8,7 @@
     const shown = best.slice(0, 3).join(", ") + (best.length > 3 ? ` and ${best.length - 3} more` : "");
     const facts = [several(b.models, "model"), several(b.seeds, "seed")];
     if (b.conditions) facts.push(several(b.conditions, "condition"));
+    if (b.latents) facts.push(several(b.latents, "latent variable"));
     return el(
       "article",
       { class: "card" },
@@ -31,7 +32,7 @@
 
   function beside(index) {
     const { columns, rows } = index.together;
-    const infos = columns.map((c) => index.metrics[c.metric] || {});
+    const infos = columns.map((c) => index.metrics[c.metric] || { direction: "up" });
     const scales = columns.map((c, i) => scale(rows.map((r) => r.cells[i]).filter(Boolean)));
     const made = pbench.table({
       label: "Identification beside prediction",
@@ -49,7 +50,8 @@
             const cell = r.cells[i];
             if (!cell) return el("span", { class: "none" }, "–");
             const rank = cell.rank ? el("span", { class: "soft small" }, `rank ${cell.rank}`) : null;
-            return el("a", { class: "value", href: address("board", c.board) }, el("span", { class: "n" }, num(cell.mean, decimals(scales[i] && scales[i].high - scales[i].low))), whisker(cell, scales[i]), rank);
+            const told = cell.told ? el("span", { class: "soft small" }, "told") : null;
+            return el("a", { class: "value", href: address("board", c.board) }, el("span", { class: "n" }, num(cell.mean, decimals(scales[i] && scales[i].high - scales[i].low))), whisker(cell, scales[i]), rank, told);
           },
         })),
       ],
@@ -60,6 +62,12 @@
       el("h2", { id: "together" }, "Identification beside prediction"),
       el("p", { class: "lead" }, "Models that were scored both on the latent variables of a generator and on held-out perturbations. A good code does not promise a good prediction, nor the other way round."),
       made.box,
+      el(
+        "p",
+        { class: "legend" },
+        rows.some((r) => r.cells.some((c) => c && c.told)) ? "Told: its codes use what was done to the cells. " : "",
+        columns.some((c) => c.metric === "seed to seed") ? "Seed to seed: how far the codes of two trainings agree, from the least to the largest agreement." : "",
+      ),
     );
   }
 

@@ -4,13 +4,21 @@
   const { el, link, address, num, known, decimals, seconds, spread, metricName, arrow, better, scale, whisker, boardTitle, boardHead, several } = pbench;
 
   function scoreTable(b, index) {
-    const order = [...b.lines].sort((x, y) => (x.kind === y.kind ? 0 : x.kind === "model" ? -1 : 1) || (((y.scores[b.primary] || {}).mean ?? -Infinity) - ((x.scores[b.primary] || {}).mean ?? -Infinity) || (x.model < y.model ? -1 : 1)));
+    const order = [...b.lines].sort((x, y) => (x.kind === y.kind ? 0 : x.kind === "model" ? -1 : 1) || (((y.scores[b.primary] || {}).mean ?? -Infinity) - ((x.scores[b.primary] || {}).mean ?? -Infinity) || ((y.agreement || {}).mean ?? -1) - ((x.agreement || {}).mean ?? -1) || (x.model < y.model ? -1 : 1)));
     const columns = [
       {
         title: "model", class: "name", value: (x) => x.model,
-        cell: (x) => [link(address("model", x.slug), x.model), x.kind === "model" ? null : el("span", { class: "tag" }, "reference"), x.status === "ok" ? null : el("span", { class: "why" }, `${x.status}: ${x.reason}`)],
+        cell: (x) => [link(address("model", x.slug), x.model), x.kind === "model" ? null : el("span", { class: "tag" }, "reference"), (x.prior || []).length ? el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior") : null, x.status === "ok" ? null : el("span", { class: "why" }, `${x.status}: ${x.reason}`)],
       },
     ];
+    const ranks = order.map((x) => x.rank).filter(Boolean);
+    if (ranks.length) {
+      columns.push({
+        title: "rank", number: true, class: "num rank", tip: `By ${b.primary}, over seeds; = marks a rank that several models share.`,
+        value: (x) => x.rank,
+        cell: (x) => (x.rank ? `${ranks.filter((r) => r === x.rank).length > 1 ? "=" : ""}${x.rank}` : el("span", { class: "none" }, "–")),
+      });
+    }
     for (const m of b.metrics) {
       const info = index.metrics[m] || {};
       const s = scale(order.map((x) => x.scores[m]).filter((c) => c && known(c.mean)));
@@ -37,7 +45,7 @@
     if (b.lines.some((x) => x.claim)) columns.push({ title: "claims", class: "claim", value: (x) => x.claim, cell: (x) => x.claim || el("span", { class: "none" }, "–") });
     if (b.lines.some((x) => x.told)) columns.push({ title: "is told", tip: "Its codes change when it is not told what was done to the cells.", value: (x) => (x.told ? "yes" : "no"), cell: (x) => (x.told ? "the perturbation" : "nothing") });
     columns.push({ title: "time", number: true, class: "num", tip: "Median seconds of training.", value: (x) => x.seconds, cell: (x) => seconds(x.seconds) });
-    return pbench.table({ label: `Models on the latent variables of ${b.dataset}`, rows: order, columns, kind: "board", noun: "model", rowClass: (x) => `${x.kind}${x.status === "ok" ? "" : " absent"}` });
+    return pbench.table({ label: `Models on the latent variables of ${b.dataset}`, rows: order, columns, kind: "board", noun: "model", sorted: ranks.length ? [1, "asc"] : undefined, rowClass: (x) => `${x.kind}${x.status === "ok" ? "" : " absent"}` });
   }
 
   // Each number is written; its ground is the darker the more of the latent variable is told.
@@ -70,7 +78,7 @@
       el(
         "div",
         { class: "wide" },
-        el("p", { class: "legend" }, "Dot and line: mean over seeds with its 95 % interval; small dots are the seeds. Reference rows are floors and oracles that know the truth; they do not compete."),
+        el("p", { class: "legend" }, b.known === false ? "Nobody knows the latent variables of these cells, so there are no scores; how far two trainings agree can be asked all the same." : "Dot and line: mean over seeds with its 95 % interval; small dots are the seeds. Reference rows are floors and oracles that know the truth; they do not compete."),
         heat(b),
       ),
     );

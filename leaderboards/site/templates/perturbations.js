@@ -1,11 +1,11 @@
 // A model on a board: its conditions from worst to best by a metric, and predicted against true change of each.
 "use strict";
 (() => {
-  const { el, link, address, num, known, decimals, several, choice, boardTitle, arrow, better, spread } = pbench;
+  const { el, link, address, detailed, num, known, decimals, several, choice, boardTitle, arrow, better, spread } = pbench;
 
   // The model that others are held against: the additive one, else the negative control, else any reference.
   function baseline(b, metric, own) {
-    const there = (name) => b.lines.find((x) => x.model === name && x.model !== own && x.cells && Object.keys(x.cells).length);
+    const there = (name) => b.lines.find((x) => x.model === name && x.model !== own && detailed(x));
     const control = (b.controls || {})[metric] || {};
     return there("additive") || there(control.negative) || b.lines.find((x) => x.kind === "reference" && there(x.model)) || null;
   }
@@ -27,6 +27,7 @@
   function itemsOf(b, file, other, metric, info) {
     const bad = badness(info);
     const others = new Map();
+    const simpler = new Set(file.fallback || []);
     if (other) (other.values[metric] || []).forEach((v, i) => others.set(other.conditions[i], v));
     const items = file.conditions.map((index, i) => {
       const condition = b.conditions[index] || {};
@@ -38,6 +39,8 @@
         context: condition.context,
         fold: condition.fold,
         value: known(value) ? value : null,
+        simpler: simpler.has(index),
+        absent: (file.absent || {})[String(index)],
         other: known(beside) ? beside : null,
         ahead: known(value) && known(beside) ? bad(beside) - bad(value) : null,
       };
@@ -59,7 +62,7 @@
     const metrics = file.metrics.filter((m) => (file.values[m] || []).some(known));
     const state = { metric: null, other: undefined, otherFile: null, items: [], index: null };
     const title = `${line.model} on ${boardTitle(b)}`;
-    const comparable = b.lines.filter((x) => x.slug !== slug && x.kind !== "gaming" && x.cells && Object.keys(x.cells).length);
+    const comparable = b.lines.filter((x) => x.slug !== slug && x.kind !== "gaming" && detailed(x));
 
     const list = el("div", { class: "list" });
     const dots = el("div", { class: "plot low", role: "img", "aria-label": "Values of all conditions, from worst to best" });
@@ -107,9 +110,9 @@
       }
       const genes = item ? genesOf(file, state.index) : null;
       plot.hidden = numbers.hidden = !genes;
-      const value = item && known(item.value) ? `${state.metric} ${num(item.value)}` : `${state.metric} is not defined here`;
+      const value = item && known(item.value) ? `${state.metric} ${num(item.value)}${item.simpler ? ", answered by a fallback" : ""}` : `${state.metric} is not defined here`;
       if (!genes) {
-        note.textContent = item ? `${value}. ${Object.keys(file.shifts || {}).length ? "This model did not answer it, so there is no change to show." : "Changes of genes were not published with these results."}` : "";
+        note.textContent = item ? `${value}. ${Object.keys(file.shifts || {}).length ? `The model did not answer it${item.absent ? ` (${item.absent})` : ""}, so there is no change to show.` : "Changes of genes were not published with these results."}` : "";
       } else {
         const right = genes.filter((g) => g.right).length;
         note.textContent = `${value}. The ${genes.length} genes with the largest true change against control; ${right} of them predicted in the right direction. On the dashed line the prediction is exact.`;
@@ -129,7 +132,7 @@
       const info = index.metrics[state.metric] || {};
       const digits = decimals(Math.max(...state.items.map((d) => d.value ?? -Infinity)) - Math.min(...state.items.map((d) => d.value ?? Infinity)));
       const columns = [
-        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.name, d.rest ? el("span", { class: "rest" }, d.rest) : null) },
+        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.name, d.rest || d.simpler || d.absent ? el("span", { class: "rest" }, [d.rest, d.simpler ? "by a fallback" : "", d.absent].filter(Boolean).join(", ")) : null) },
         { title: ["value ", arrow(info.direction)], name: state.metric, number: true, class: "num", first: info.direction === "down" ? "desc" : "asc", value: (d) => d.value, cell: (d) => num(d.value, digits) },
       ];
       if (state.otherFile) {
