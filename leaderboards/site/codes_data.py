@@ -7,7 +7,7 @@ from typing import Any
 
 from ...bench.contracts.metric import MetricInfo
 from ..identification import PRIMARY, Agreement, CodeLine, Identification
-from ..identification_tables import ranks
+from ..identification_tables import places
 from ..line import split_audit
 from ..published import Words
 from ..slugs import slug
@@ -27,7 +27,7 @@ def codes_data(
         Its run cards.
     """
     headline = headline_of(board.metrics, metrics)
-    ranked = code_ranks(board)
+    ranked = places(board)
     prior = {c["model"]: list(c.get("prior_knowledge", ())) for c in cards}
     return head(board, words, {"status": board.audit, "findings": split_audit(cards)["findings"]}) | {
         "primary": PRIMARY,
@@ -37,11 +37,6 @@ def codes_data(
         "known": board.known,
         "lines": [_line(x, ranked, prior.get(x.model, [])) for x in sorted(board.lines, key=_place)],
     }
-
-
-def code_ranks(board: Identification) -> dict[str, int]:
-    """Ranks of the models that compete."""
-    return ranks([x for x in sorted(board.lines, key=_place) if x.status == "ok" and not x.reference_row])
 
 
 def _place(line: CodeLine) -> tuple[float, str]:

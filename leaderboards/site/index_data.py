@@ -8,14 +8,14 @@ from ...bench.contracts.metric import MetricInfo
 from ..board import Board
 from ..gaming import GROUP
 from ..identification import PRIMARY as CODES
-from ..identification import Identification
+from ..identification import CodeLine, Identification
+from ..identification_tables import places
 from ..line import Line
 from ..order import PRIMARY
 from ..published import Published
 from ..side_by_side import SHOWN
 from ..slugs import slug
 from .addresses import IDENTIFICATION, PREDICTION, address, kind, place
-from .codes_data import code_ranks
 from .measured import headline_of
 from .script import interval, number
 
@@ -68,7 +68,7 @@ def _board(board: Board, published: Published) -> dict[str, Any]:
 
 
 def _codes(board: Identification, published: Published) -> dict[str, Any]:
-    ranked = code_ranks(board)
+    ranked = places(board)
     return {
         "slug": address(board),
         "kind": IDENTIFICATION,
@@ -111,7 +111,7 @@ def _models(published: Published) -> list[dict[str, Any]]:
 def _stands(board: Board | Identification) -> dict[str, dict[str, Any]]:
     """Value and rank of each model by the metric that orders the board."""
     if isinstance(board, Identification):
-        ranked = code_ranks(board)
+        ranked = places(board)
         codes = {x.model: s for x in board.lines if (s := x.scores.get(CODES)) is not None}
         return {m: interval(s.mean, s.low, s.high) | {"rank": ranked.get(m)} for m, s in codes.items()}
     lines = [(x, c) for x in board.lines if (c := x.cells.get(PRIMARY)) is not None]
@@ -133,21 +133,22 @@ def _metric(info: MetricInfo) -> dict[str, Any]:
 
 
 def _together(published: Published) -> dict[str, Any] | None:
-    """Identification, prediction and reproducibility of the same models, as `side_by_side` has them; None where one kind is missing."""
-    predicted = [b for b in published.boards if any(PRIMARY in x.cells for x in b.lines)]
+    """Identification, prediction and reproducibility of the same models on data sets that were asked for codes; None where there are none."""
+    asked = {b.dataset for b in published.codes}
+    predicted = [b for b in published.boards if b.dataset in asked and any(PRIMARY in x.cells for x in b.lines)]
     if not published.codes or not predicted:
         return None
     columns: list[tuple[dict[str, str], dict[str, dict[str, Any]]]] = []
     for b in published.codes:
-        ranked = code_ranks(b)
-        ours = [x for x in b.lines if x.status == "ok" and not x.reference_row]
+        ranked = places(b)
         for m in (m for m in SHOWN if m in b.metrics):
             cells = {
-                x.model: interval(s.mean, s.low, s.high) | {"rank": ranked.get(x.model) if m == CODES else None}
-                for x in ours
+                x.model: interval(s.mean, s.low, s.high)
+                | {"rank": ranked.get(x.model) if m == CODES else None, "told": bool(x.told)}
+                for x in _competing(b)
                 if (s := x.scores.get(m)) is not None
             }
-            columns.append(({"board": address(b), "metric": m, "label": f"{b.dataset}: {m}"}, cells))
+            columns.append(({"board": address(b), "metric": m, "label": f"{_where(b, published)}: {m}"}, cells))
     for b in predicted:
         cells = {
             x.model: interval(c.mean, c.low, c.high) | {"rank": x.rank}
@@ -156,19 +157,31 @@ def _together(published: Published) -> dict[str, Any] | None:
         }
         columns.append(({"board": address(b), "metric": PRIMARY, "label": f"{b.dataset}, {b.split}: {PRIMARY}"}, cells))
     for b in published.codes:
-        agreed = {
-            x.model: interval(x.agreement.mean, x.agreement.lowest, x.agreement.highest) | {"rank": None}
-            for x in b.lines
-            if x.status == "ok" and not x.reference_row and x.agreement is not None
+        cells = {
+            x.model: interval(a.mean, a.lowest, a.highest) | {"rank": None, "told": bool(x.told)}
+            for x in _competing(b)
+            if (a := x.agreement) is not None
         }
-        if agreed:
-            columns.append(({"board": address(b), "metric": SEED_TO_SEED, "label": f"{b.dataset}: {SEED_TO_SEED}"}, agreed))
-    coded = {m for head, cells in columns if head["metric"] != PRIMARY for m in cells}
+        if cells:
+            columns.append(
+                ({"board": address(b), "metric": SEED_TO_SEED, "label": f"{_where(b, published)}: {SEED_TO_SEED}"}, cells)
+            )
+    coded = {m for about, cells in columns if about["metric"] != PRIMARY for m in cells}
     names = sorted({m for _, cells in columns for m in cells}, key=lambda m: (m not in coded, m))
     return {
-        "columns": [head for head, _ in columns],
+        "columns": [about for about, _ in columns],
         "rows": [{"model": m, "slug": slug(m), "cells": [cells.get(m) for _, cells in columns]} for m in names],
     }
+
+
+def _competing(board: Identification) -> list[CodeLine]:
+    return [x for x in board.lines if x.status == "ok" and not x.reference_row]
+
+
+def _where(board: Identification, published: Published) -> str:
+    """The data set of a board, and its split where the data set has boards of codes on several."""
+    several = len({b.split for b in published.codes if b.dataset == board.dataset}) > 1
+    return f"{board.dataset}, {board.split}" if several else board.dataset
 
 
 def _history(published: Published) -> dict[str, Any]:

@@ -345,8 +345,8 @@ def _codes(
     """Cards, rows and agreements of models that were asked for the codes of held-out units."""
     rng = np.random.default_rng([seed, 1000 + number])
     dataset, split = (
-        ("latent-static", "latent-temporal", "c3di-lite-static")[number % 3] + (f"-{number // 3}" if number > 2 else ""),
-        "units",
+        DATASETS[number % len(DATASETS)],
+        "units" if number < len(DATASETS) else f"units-{number // len(DATASETS) + 1}",
     )
     cards, rows, agreements = [], [], []
     asked = {m: 0.35 + 0.55 * rng.random() for m in models if m not in BASELINES} | {"oracle-code": 1.0, "noise-code": 0.1}
