@@ -117,7 +117,7 @@ def _legend(board: Identification, metrics: Sequence[MetricInfo]) -> str:
         f"{escape(PRIMARY)} where the Welch interval of the difference to the best of their group reaches 0; a random model that was "
         "trained once has no rank. Told: the codes change when the model is not told what was done to the cells, so that part of them may be "
         "the label. A model that does not tell invariant codes from others is taken at all of its codes, which can only help it. Seed to "
-        "seed: mean correlation of matched codes of two trainings \\[lowest, highest pair\\]; of told codes a part is agreement on the label."
+        "seed: mean correlation of matched codes of two trainings \\[lowest, highest pair\\]; of told codes a part may be agreement on the label."
     )
     if claims:
         text += " Claims: " + "; ".join(f"*{c}*, up to {CLAIMS[c]}" for c in claims) + "."

@@ -53,7 +53,7 @@ def side_by_side(boards: Sequence[Board], codes: Sequence[Identification], metri
         "known. *Prediction*: how far is the predicted mean from the measured one. *Reproducibility*: do two trainings that differ in "
         "their seed find the same codes, which can be asked of real cells too. A dash is a model that cannot be asked or was not. "
         "Agreement of trainings does not prove that what they agree on is true. *(told)*: these codes change when the model is not told "
-        f"what was done to the cells, so that a score, and an agreement most of all, may be that of the label. {GUARANTEE}"
+        f"what was done to the cells, so that a part of a score or an agreement may be the label. {GUARANTEE}"
     )
     return "\n\n".join(["## Identification, prediction and reproducibility side by side", text, table(rows, header)])
 
