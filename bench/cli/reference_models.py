@@ -40,7 +40,7 @@ def model_page(entry: Entry, model: Any) -> str:
         parts += ["## What it does", *paragraphs]
     if reference := str(getattr(model, "reference", "") or ""):
         parts.append(f"**Source.** {prose(reference)}.")
-    parts += _parameters(model, said, trusted)
+    parts += _parameters(entry.name, model, said, trusted)
     name = quoted(entry.name)
     lines = [f"pbench show {name}"]
     if entry.name == "submission":
@@ -88,28 +88,22 @@ def _facts(entry: Entry, model: Any, capabilities: Any) -> list[tuple[str, str]]
     ]
 
 
-def _parameters(model: Any, said: Docstring, trusted: bool) -> list[str]:
+def _parameters(name: str, model: Any, said: Docstring, trusted: bool) -> list[str]:
     known: Mapping[str, Any] = parameters(model)
     if not known:
         return ["## Parameters", "None."]
     presets: dict[str, Mapping[str, Any]] = {k: v for k, v in getattr(model, "presets", {}).items() if isinstance(v, Mapping)}
     rows = [
         [
-            code(name),
+            code(parameter),
             code(repr(default)),
-            *(code(repr(values[name])) if name in values else "" for values in presets.values()),
-            explained(said, name, known, trusted),
+            *(code(repr(values[parameter])) if parameter in values else "" for values in presets.values()),
+            explained(said, parameter, known, trusted),
         ]
-        for name, default in known.items()
+        for parameter, default in known.items()
     ]
     header = ["name", "standard", *(plain(str(p)) for p in presets), "what it is"]
-    typed = f"Typed as {code(f'{quoted_parameters(known)}')} behind the name."
+    typed = f"Typed as {code(f'{name}[{next(iter(known))}=…]')}."
     if presets:
         typed += " A preset (`--preset`) changes what stands in its column and leaves the rest at `standard`."
     return ["## Parameters", table(rows, header), typed]
-
-
-def quoted_parameters(known: Mapping[str, Any]) -> str:
-    """An example of how a parameter is given on the command line."""
-    name, default = next(iter(known.items()))
-    return f"[{name}={default}]"

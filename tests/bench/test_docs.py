@@ -22,6 +22,7 @@ from pbench.bench.contracts import registry
 from pbench.bench.contracts.metric import MetricInfo
 from pbench.bench.contracts.model import Model, parameters
 from pbench.bench.contracts.screen import Dataset, DatasetCard
+from pbench.bench.engine.check import check_model
 from pbench.leaderboards.slugs import slug
 
 ROOT = Path(pbench.__file__).parent
@@ -318,6 +319,14 @@ def test_every_command_of_the_documentation_parses(line):
             command = cli.get_command(click.Context(cli), words[1])
             assert command is not None, line
             command.make_context(words[1], words[2:])
+
+
+def test_the_model_of_the_five_minute_start_passes_every_check():
+    code = re.search(r"```python\n(.*?)```", (DOCS / "start.md").read_text(), flags=re.DOTALL)
+    assert code is not None and len(code[1].splitlines()) <= 30
+    scope: dict = {"__name__": "start"}
+    exec(code[1], scope)
+    assert [v for v in check_model(scope["HalfAdditive"]) if not v.passed] == []
 
 
 def test_public_names_are_in_the_reference_of_the_api():
