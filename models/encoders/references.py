@@ -79,7 +79,8 @@ class LabelCode(_LatentRow):
     A model that is told what was done to a cell may pass that on as if it had seen it. No code of labels alone can be expected to be
     closer to the true variables than their means given the label, so that what this row scores, and anything below it, can be had
     without a look at the cell. The label is condition and time. Each cell gets the mean over held-out cells of other units: units are
-    halved, and the means of one half are the codes of the other, or a variable that the labels say nothing of would seem to be told.
+    halved, and the means of one half are the codes of the other, or a variable that the labels say nothing of would seem to be told. Among
+    cells of one label this makes correlations a little negative, where they would be 0.
     """
 
     reference = "control: codes that depend on perturbation, context and time alone"
