@@ -31,6 +31,12 @@ def names(page):
     return [name for name, _ in page.run(COLUMN, "model")]
 
 
+def choose(page, columns):
+    page.run(
+        "const s = document.querySelector('.tools select'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))", columns
+    )
+
+
 def by_mean(board, metric, *, up):
     """Names sorted by hand, those without a value last in the order in which they were."""
     shown = [x for x in board["lines"] if x["kind"] != "gaming"]
@@ -114,9 +120,12 @@ def test_filter_and_toggles(page, board):
     assert "metric-gamer" not in every
     page.find("#show-gaming").click()
     assert names(page) == [*every, "metric-gamer"]
-    page.find("#all-metrics").click()
+    choose(page, "all")
     heads = page.texts(f"{TABLE} thead th")
     assert sum(text.startswith(("energy", "slope")) for text in heads) == 2
+    choose(page, "family slope")
+    heads = page.texts(f"{TABLE} thead th.num")
+    assert [h.split("\n")[0] for h in heads] == ["rank", "score", "slope→", "coverage", "time"]
     # The toggles that were set still hold after the columns changed.
     assert "metric-gamer" in names(page)
 
@@ -136,6 +145,30 @@ def test_grey_columns_say_why(page):
         f"return ['td.grey', 'td.num:not(.grey)'].map(s => getComputedStyle(document.querySelector('{TABLE} ' + s + ' .value')).color)"
     )
     assert colours[0] != colours[1]
+
+
+def test_a_table_of_thousands_of_values_leaves_out_the_drawings(page, tmp_path_factory, site):
+    """A board of a hundred models and many metrics can be shown whole: numbers alone, and the headline with its intervals again."""
+    import shutil
+
+    from browser import Page
+    from site_folder import METRICS, write_site
+
+    folder = tmp_path_factory.mktemp("wide")
+    shutil.copytree(site[0] / "assets", folder / "assets")
+    write_site(
+        folder, models=60, boards=1, conditions=3, codes=False, files=0, more={f"l2@top{i}": METRICS["l2@all"] for i in range(60)}
+    )
+    wide = Page(page.driver, folder).open(ADDRESS)
+    assert len(wide.all("svg.whisker")) > 200
+    choose(wide, "all")
+    assert len(wide.all(f"{TABLE} tbody tr:first-child .n")) >= 67
+    assert wide.all(f"{TABLE} svg.whisker") == []
+    wide.run("arguments[0].click(); arguments[0].click()", head(wide, "l2"))
+    means = [float(x.replace("−", "-").rstrip("†")) for _, x in wide.run(COLUMN, "l2") if x != "–"]
+    assert len(means) > 50 and means == sorted(means, reverse=True)
+    choose(wide, "headline")
+    assert len(wide.all(f"{TABLE} svg.whisker")) > 200
 
 
 def test_absent_models_say_why(page):

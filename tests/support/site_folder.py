@@ -143,8 +143,8 @@ def line(rng, name, kind, quality, n_conditions, metrics, shape):
     }
 
 
-def board(rng, dataset, split, title, names, n_conditions, *, simulated=False):
-    metrics = METRICS
+def board(rng, dataset, split, title, names, n_conditions, *, simulated=False, more=()):
+    metrics = METRICS | dict(more)
     bslug = f"{slug(dataset)}--{slug(split)}"
     lines = []
     quality = dict(zip(names, np.linspace(0.8, -0.05, len(names)), strict=True))
@@ -410,7 +410,7 @@ def index_of(boards, rng):
     }
 
 
-def write_site(folder, *, models=10, boards=3, conditions=24, codes=True, rename=None, files=None):
+def write_site(folder, *, models=10, boards=3, conditions=24, codes=True, rename=None, files=None, more=()):
     """Write a whole site.
 
     Parameters
@@ -419,6 +419,8 @@ def write_site(folder, *, models=10, boards=3, conditions=24, codes=True, rename
         Names of models to put in place of made-up ones.
     files
         Of how many models of each board the values are written; all by default.
+    more
+        Further metrics, as in `METRICS`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -430,7 +432,7 @@ def write_site(folder, *, models=10, boards=3, conditions=24, codes=True, rename
     for i in range(boards):
         dataset = sets[i] if i < 3 else f"screen-{i:02d}"
         title = titles[i] if i < 3 else f"Screen number {i}"
-        made.append(board(rng, dataset, "doubles", title, names, conditions, simulated=i == 2))
+        made.append(board(rng, dataset, "doubles", title, names, conditions, simulated=i == 2, more=more))
     for b in made:
         put(folder, f"board/{quote(b['slug'])}", b)
         for x in b["lines"][: files if files is not None else None]:

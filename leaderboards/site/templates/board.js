@@ -1,7 +1,7 @@
 // A board of predictions: what may be concluded, the table, and below it what the findings say (findings.js).
 "use strict";
 (() => {
-  const { el, link, address, detailed, modelLink, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, toggle, outside, boardTitle } = pbench;
+  const { el, link, address, detailed, modelLink, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, choice, toggle, outside, boardTitle } = pbench;
 
   function head(b) {
     const words = b.words || {};
@@ -90,6 +90,9 @@
     });
   }
 
+  // Why a model has no values; cut after two lines in the table, and in full under coverage.
+  const unsaid = (x) => (x.reason ? `${x.status}: ${x.reason}` : x.status);
+
   function nameCell(b, x) {
     const parts = [modelLink(b, x)];
     if (x.kind === "reference") parts.push(el("span", { class: "tag" }, "reference"));
@@ -98,11 +101,11 @@
       parts.push(el("span", { class: "tag" }, "games metrics"), over.length ? el("span", { class: "why" }, `pleases ${over.join(", ")}`) : null);
     }
     if ((x.prior || []).length) parts.push(el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior"));
-    if (x.status !== "ok") parts.push(el("span", { class: "why" }, `${x.status}: ${x.reason}`));
+    if (x.status !== "ok") parts.push(el("span", { class: "why", "data-tip": unsaid(x) }, unsaid(x)));
     return parts;
   }
 
-  function metricColumn(b, index, m, lines) {
+  function metricColumn(b, index, m, lines, drawn) {
     const info = index.metrics[m] || {};
     const grey = (b.grey || {})[m];
     const control = (b.controls || {})[m] || {};
@@ -130,14 +133,14 @@
           detailed(x) ? "a" : "span",
           { class: "value", href: detailed(x) && `${address("board", b.slug, "model", x.slug)}?metric=${encodeURIComponent(m)}`, "data-tip": tip(m, c, digits), tabindex: detailed(x) && "-1" },
           el("span", { class: "n" }, num(c.mean, digits), c.defined < c.asked ? el("sup", {}, "†") : null),
-          whisker(c, s, marks),
+          drawn ? whisker(c, s, marks) : null,
         );
       },
     };
   }
 
   const reasons = (c) => Object.entries((c && c.reasons) || {}).map(([why, n]) => `${why} (${n})`).join(", ");
-  const why = (c, x) => (x.status !== "ok" ? `${x.status}: ${x.reason}` : `not defined${reasons(c) ? `: ${reasons(c)}` : ""}`);
+  const why = (c, x) => (x.status !== "ok" ? unsaid(x) : `not defined${reasons(c) ? `: ${reasons(c)}` : ""}`);
   function tip(m, c, digits) {
     const parts = [`${m}: mean ${num(c.mean, digits)}, ${spread(c, digits)}, median ${num(c.median, digits)}`];
     if (known(c.seed_sd)) parts.push(`sd over seeds ${num(c.seed_sd)}`);
@@ -151,18 +154,20 @@
     const tied = {};
     for (const x of rows) if (x.rank) tied[x.rank] = (tied[x.rank] || 0) + 1;
     const columns = [{ title: "model", value: (x) => x.model, cell: (x) => nameCell(b, x), class: "name" }];
-    columns.push({
+    const anyRank = rows.some((x) => x.rank);
+    const rank = {
       title: "rank",
       number: true,
       class: "num rank",
       tip: `By ${b.primary}; = marks a rank that several models share, as a paired test cannot tell them from the best of their group.`,
       value: (x) => x.rank,
       cell: (x) => (x.rank ? `${tied[x.rank] > 1 ? "=" : ""}${x.rank}` : el("span", { class: "none", "data-tip": x.kind === "model" ? "not ranked" : "does not compete" }, "–")),
-    });
+    };
+    if (anyRank) columns.push(rank);
     if (rows.some((x) => x.letters)) {
       columns.push({ title: "letters", class: "letters", tip: "Models that share a letter cannot be told apart.", value: (x) => x.letters, cell: (x) => x.letters || el("span", { class: "none" }, "–") });
     }
-    if (rows.some((x) => (x.scores || {})[b.primary])) {
+    if (rows.some((x) => known(((x.scores || {})[b.primary] || {}).score))) {
       columns.push({
         title: "score",
         class: "num",
@@ -177,7 +182,9 @@
         },
       });
     }
-    for (const m of metrics) columns.push(metricColumn(b, index, m, rows));
+    // Thousands of intervals would make the table slow, and nobody looks at so many: then numbers alone.
+    const drawn = rows.length * metrics.length <= 3000;
+    for (const m of metrics) columns.push(metricColumn(b, index, m, rows, drawn));
     columns.push({
       title: "coverage",
       number: true,
@@ -196,7 +203,7 @@
       rows,
       noun: "row",
       kind: "board",
-      sorted: [1, "asc"],
+      sorted: anyRank ? [1, "asc"] : undefined,
       search: (x) => [x.model, ...(x.prior || []), x.status === "ok" ? "" : x.status].join(" "),
       rowClass: (x) => `${x.kind}${x.status === "ok" ? "" : " absent"}`,
     });
@@ -204,8 +211,23 @@
 
   Object.assign(pbench, { boardTable, boardHead: head, inOrder });
 
+  // Which metrics can be shown together: the headline, each family (what stands before a dot or a mark), all of them.
+  function metricGroups(b) {
+    const groups = new Map([["headline", ["headline", b.headline]]]);
+    if (b.metrics.length === b.headline.length) return groups;
+    for (const m of b.metrics) {
+      const family = m.split(/[.@~#]/)[0];
+      const key = `family ${family}`;
+      if (!groups.has(key)) groups.set(key, [family, []]);
+      groups.get(key)[1].push(m);
+    }
+    groups.set("all", ["all", b.metrics]);
+    return groups;
+  }
+
   pbench.views.board = (main, index, b) => {
-    const state = { text: "", references: true, all: false, gaming: false };
+    const groups = metricGroups(b);
+    const state = { text: "", references: true, columns: "headline", gaming: false };
     const slot = el("div", { class: "table-slot" });
     const count = el("span", { class: "soft small count" });
     let made = null;
@@ -213,7 +235,7 @@
 
     function show() {
       if (made) made.api.destroy();
-      const metrics = state.all ? b.metrics : b.headline;
+      const metrics = groups.get(state.columns)[1];
       made = boardTable(b, index, b.lines, metrics, `Models on ${b.dataset}, ${b.split}`);
       slot.replaceChildren(made.box);
       narrow();
@@ -241,11 +263,12 @@
           { class: "tools" },
           filter,
           toggle("Hide reference rows", false, (hide) => set("references", narrow)(!hide), { id: "hide-references" }),
-          b.metrics.length > b.headline.length ? toggle(`All ${b.metrics.length} metrics`, false, set("all", show), { id: "all-metrics" }) : null,
+          groups.size > 1 ? choice("Metrics", [...groups].map(([key, [name, own]]) => [key, `${name} (${own.length})`]), "headline", set("columns", show)) : null,
           gamers ? toggle("Show gaming", false, set("gaming", narrow), { id: "show-gaming" }) : null,
           count,
         ),
       ),
+      b.lines.some((x) => x.rank) ? null : el("div", { class: "wide" }, el("p", { class: "lead" }, `No model is ranked here: ${(b.grey || {})[b.primary] ? `${b.primary} is grey, as ${b.grey[b.primary]}` : `none answered everything, or ${b.primary} is not there`}.`)),
       el("div", { class: "full" }, slot),
       el("div", { class: "wide" }, legend(b), pbench.findings(b, index)),
     );

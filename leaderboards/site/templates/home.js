@@ -1,7 +1,7 @@
 // What this is, a card for each board, identification beside prediction, and a search box for boards and models.
 "use strict";
 (() => {
-  const { el, link, address, several, num, scale, whisker, decimals, arrow, metricName } = pbench;
+  const { el, link, address, several, num, scale, whisker, decimals, arrow } = pbench;
 
   function card(b) {
     const best = b.best || [];

@@ -1,14 +1,14 @@
 // A board of latent variables: scores over seeds, and which latent variables the codes tell.
 "use strict";
 (() => {
-  const { el, link, address, num, known, decimals, seconds, spread, metricName, arrow, better, scale, whisker, boardTitle, boardHead, several } = pbench;
+  const { el, link, address, num, known, decimals, seconds, spread, metricName, arrow, scale, whisker, boardTitle, boardHead, several } = pbench;
 
   function scoreTable(b, index) {
     const order = [...b.lines].sort((x, y) => (x.kind === y.kind ? 0 : x.kind === "model" ? -1 : 1) || (((y.scores[b.primary] || {}).mean ?? -Infinity) - ((x.scores[b.primary] || {}).mean ?? -Infinity) || ((y.agreement || {}).mean ?? -1) - ((x.agreement || {}).mean ?? -1) || (x.model < y.model ? -1 : 1)));
     const columns = [
       {
         title: "model", class: "name", value: (x) => x.model,
-        cell: (x) => [link(address("model", x.slug), x.model), x.kind === "model" ? null : el("span", { class: "tag" }, "reference"), (x.prior || []).length ? el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior") : null, x.status === "ok" ? null : el("span", { class: "why" }, `${x.status}: ${x.reason}`)],
+        cell: (x) => [link(address("model", x.slug), x.model), x.kind === "model" ? null : el("span", { class: "tag" }, "reference"), (x.prior || []).length ? el("span", { class: "tag prior", "data-tip": `Prior knowledge: ${x.prior.join(", ")}`, tabindex: "0" }, "prior") : null, x.status === "ok" ? null : el("span", { class: "why", "data-tip": x.reason || null }, x.reason ? `${x.status}: ${x.reason}` : x.status)],
       },
     ];
     const ranks = order.map((x) => x.rank).filter(Boolean);

@@ -1,7 +1,7 @@
 // A model: what it knows beforehand, and all boards that it is on.
 "use strict";
 (() => {
-  const { el, link, address, num, spread, known } = pbench;
+  const { el, link, address, num, known } = pbench;
 
   pbench.views.model = (main, index, slug) => {
     const model = index.models.find((m) => m.slug === slug);

@@ -1,13 +1,13 @@
 // A model on a board: its conditions from worst to best by a metric, and predicted against true change of each.
 "use strict";
 (() => {
-  const { el, link, address, detailed, num, known, decimals, several, choice, boardTitle, arrow, better, spread } = pbench;
+  const { el, link, address, detailed, num, known, decimals, choice, boardTitle, arrow, better, spread } = pbench;
 
-  // The model that others are held against: the additive one, else the negative control, else any reference.
+  // The model that others are held against: the additive one, else the negative control, else any reference or any other.
   function baseline(b, metric, own) {
     const there = (name) => b.lines.find((x) => x.model === name && x.model !== own && detailed(x));
     const control = (b.controls || {})[metric] || {};
-    return there("additive") || there(control.negative) || b.lines.find((x) => x.kind === "reference" && there(x.model)) || null;
+    return there("additive") || there(control.negative) || b.lines.find((x) => x.kind === "reference" && there(x.model)) || b.lines.find((x) => there(x.model)) || null;
   }
 
   // How far a value is from the best there can be: the larger the worse.
@@ -59,7 +59,8 @@
     const line = b.lines.find((x) => x.slug === slug);
     if (!line) throw new Error(`No model with the address ${slug} is on this board.`);
     const file = await pbench.load("model", b.slug, slug);
-    const metrics = file.metrics.filter((m) => (file.values[m] || []).some(known));
+    const valued = file.metrics.filter((m) => (file.values[m] || []).some(known));
+    const metrics = valued.length ? valued : file.metrics;
     const state = { metric: null, other: undefined, otherFile: null, items: [], index: null };
     const title = `${line.model} on ${boardTitle(b)}`;
     const comparable = b.lines.filter((x) => x.slug !== slug && x.kind !== "gaming" && detailed(x));

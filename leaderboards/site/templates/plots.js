@@ -1,7 +1,7 @@
 // Plots that are read by pointing at them: plotly.js, loaded when the first of them comes into view.
 "use strict";
 (() => {
-  const { el, num, known, better } = pbench;
+  const { el, known, better } = pbench;
   const drawn = new Map();
 
   function colours() {
@@ -120,7 +120,7 @@
   }
 
   // Values of all conditions, sorted; beside them those of another model.
-  function dots(node, { items, selected, metric, name, other, direction, open }) {
+  function dots(node, { items, selected, metric, name, other, open }) {
     return draw(
       node,
       (c) => {
@@ -145,7 +145,7 @@
             showlegend: true,
             legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink } },
             shapes: at < 0 ? [] : [{ type: "line", x0: at + 1, x1: at + 1, y0: 0, y1: 1, yref: "paper", line: { color: c.mark, width: 1.5, dash: "dot" } }],
-            xaxis: { title: { text: "conditions, worst to best", standoff: 8 }, zeroline: false, showgrid: false, range: [0, items.length + 1] },
+            xaxis: { title: { text: "conditions, worst to best", standoff: 8 }, zeroline: false, showgrid: false, range: [0, items.length + 1], tick0: 0, dtick: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((s) => items.length / s <= 12) || 5000 },
             yaxis: { title: { text: plain(metric), standoff: 8 }, zeroline: false },
           },
         };
