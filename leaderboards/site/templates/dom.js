@@ -100,7 +100,7 @@
     };
     const seen = new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && now(), { rootMargin: "300px" });
     seen.observe(node);
-    addEventListener("beforeprint", now, { once: true });
+    addEventListener("beforeprint", () => node.isConnected && now(), { once: true });
     return node;
   }
 
