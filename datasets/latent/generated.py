@@ -14,6 +14,7 @@ import numpy as np
 from ...bench.contracts.errors import UsageError, suggestion
 from ...bench.contracts.identity import content_id
 from ...bench.contracts.screen import Dataset, DatasetCard, Screen, validate
+from ..dials import defaults_of, named, typed
 from ..gene_sim import _syntax  # pyright: ignore[reportPrivateUsage]
 
 
@@ -31,8 +32,8 @@ def generated(simulate: Callable[..., Screen], card: DatasetCard, modules: tuple
     """
 
     def make(**dials: Any) -> Dataset:
-        defaults = _defaults(simulate)
-        changed = {k: v for k, v in _checked(defaults, card.name, dials).items() if v != defaults[k]}
+        defaults = defaults_of(simulate)
+        changed = {k: v for k, v in typed(defaults, card.name, dials).items() if v != defaults[k]}
         # What is known of the default need not hold for another size.
         own = replace(card, name=named(card.name, changed), n_cells=None, n_genes=None, n_perturbations=None) if changed else card
         parameters = {**defaults, **changed}
@@ -44,12 +45,6 @@ def generated(simulate: Callable[..., Screen], card: DatasetCard, modules: tuple
         return Dataset(card=own, data_id=lambda: identity(parameters, modules), load=load, generate=make, parameters=parameters)
 
     return make()
-
-
-def named(name: str, changed: Mapping[str, Any]) -> str:
-    """The name and the dials that were turned, as they are typed: ``latent-temporal[mode=snapshot]``."""
-    shown = ",".join(f"{k}={v}" for k, v in sorted(changed.items()))
-    return f"{name}[{shown}]" if shown else name
 
 
 def identity(parameters: Mapping[str, Any], modules: tuple[ModuleType, ...]) -> str:
@@ -74,26 +69,3 @@ def at_least(**named_values: tuple[float, float]) -> None:
     for dial, (value, least) in named_values.items():
         if not value >= least:
             raise UsageError(f"{dial}={value} is too small; give at least {least:g}.")
-
-
-def _defaults(simulate: Callable[..., Screen]) -> dict[str, Any]:
-    return {name: p.default for name, p in inspect.signature(simulate).parameters.items()}
-
-
-def _checked(defaults: Mapping[str, Any], name: str, dials: Mapping[str, Any]) -> dict[str, Any]:
-    """The dials in the type of their defaults, so that 1 and 1.0 name the same data."""
-    out: dict[str, Any] = {}
-    for dial, value in dials.items():
-        if dial not in defaults:
-            raise UsageError(f"data set '{name}' has no parameter '{dial}'. {suggestion(dial, defaults)}")
-        kind = type(defaults[dial])
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if kind is float and number:
-            value = float(value)
-        elif kind is int and number and value == int(value):
-            value = int(value)
-        if type(value) is not kind:
-            meant = {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}[kind]
-            raise UsageError(f"{dial}={value} of data set '{name}' is not {meant}; the default is {dial}={defaults[dial]}.")
-        out[dial] = value
-    return out

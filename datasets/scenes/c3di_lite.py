@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
 from ...bench.contracts.screen import Dataset
 from ...bench.kernels import lighting, rasterising
@@ -19,20 +17,18 @@ from .picture import static_sheet, temporal_sheet
 DRAWING = (blender, blender_script, cells, imaging, lighting, mesh, rasterising, renderer, scene, shapes)
 
 
-def _pictured(dataset: Dataset, sheet: Callable[..., None], parameters: dict[str, Any]) -> Dataset:
+def _pictured(dataset: Dataset, sheet: Callable[..., None]) -> Dataset:
     """The same with a contact sheet, which follows the dials."""
     make = dataset.generate
     assert make is not None
-
-    def turned(**dials: Any) -> Dataset:
-        return _pictured(make(**dials), sheet, {**parameters, **dials})
-
-    return replace(dataset, generate=turned, picture=lambda path: sheet(path, **parameters))
+    parameters = dict(dataset.parameters)
+    return replace(
+        dataset, generate=lambda **dials: _pictured(make(**dials), sheet), picture=lambda path: sheet(path, **parameters)
+    )
 
 
 def _dataset(module: ModuleType, sheet: Callable[..., None], *others: ModuleType) -> Dataset:
-    defaults = {name: p.default for name, p in inspect.signature(module.simulate).parameters.items()}
-    return _pictured(generated(module.simulate, module.CARD, (module, *others, *DRAWING)), sheet, defaults)
+    return _pictured(generated(module.simulate, module.CARD, (module, *others, *DRAWING)), sheet)
 
 
 C3DI_LITE_STATIC = _dataset(lite_static, static_sheet)

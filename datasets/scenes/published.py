@@ -15,7 +15,7 @@ import numpy as np
 from ...bench.contracts.errors import DataError, UsageError, suggestion
 from ...bench.contracts.identity import content_id, file_sha256
 from ...bench.contracts.screen import Dataset, DatasetCard, Screen, validate
-from ..latent.generated import _checked, _defaults, named  # pyright: ignore[reportPrivateUsage]
+from ..dials import defaults_of, named, typed
 
 Array = np.ndarray[Any, Any]
 
@@ -45,10 +45,10 @@ def published(
     file
         What is looked for in the data folder.
     """
-    defaults = _defaults(read)
+    defaults = defaults_of(read)
 
     def make(**dials: Any) -> Dataset:
-        parameters = {**defaults, **_checked(defaults, card.name, dials)}
+        parameters = {**defaults, **typed(defaults, card.name, dials)}
         changed = {k: v for k, v in parameters.items() if v != defaults[k]}
         own = replace(card, name=named(card.name, changed))
 

@@ -54,7 +54,10 @@ def test_whole_numbers_and_fractions_that_are_equal_name_the_same_data():
         ({"instantaneous": 1}, "is not True or False"),
         ({"mode": 3}, "mode=3 of data set 'latent-temporal' is not a name"),
         ({"observation_noise": "low"}, "is not a number"),
-        ({"observation_noise": float("nan")}, "observation_noise=nan is too small"),
+        ({"observation_noise": float("nan")}, "observation_noise=nan of data set 'latent-temporal' is not a number"),
+        ({"observation_noise": float("inf")}, "observation_noise=inf of data set 'latent-temporal' is not a number"),
+        ({"n_times": float("inf")}, "n_times=inf of data set 'latent-temporal' is not a whole number"),
+        ({"n_times": float("nan")}, "n_times=nan of data set 'latent-temporal' is not a whole number"),
     ],
 )
 def test_dials_that_do_not_exist_or_do_not_fit_are_refused(dials, message):
