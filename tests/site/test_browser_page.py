@@ -100,6 +100,23 @@ def test_plots_follow_the_theme(page):
 
 
 @pytest.mark.parametrize("name", ADDRESSES)
+def test_no_page_shows_what_is_no_word(page, name):
+    page.open(ADDRESSES[name])
+    page.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    page.run("for (const s of document.querySelectorAll('section')) s.scrollIntoView()")
+    page.until("return [...document.querySelectorAll('.plot')].every(p => p.hidden || p.dataset.drawn === 'yes')")
+    found = page.run(
+        """const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const found = [];
+        while (walk.nextNode()) if (/\\b(null|undefined|NaN|Infinity|\\[object)\\b/.test(walk.currentNode.data)) found.push(walk.currentNode.data);
+        for (const e of document.querySelectorAll('[data-tip], [href], [aria-label]'))
+          for (const a of e.attributes) if (/\\b(null|undefined|NaN)\\b/.test(a.value)) found.push(`${a.name}=${a.value}`);
+        return found;"""
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_a_phone_never_scrolls_sideways(page, name):
     page.open(ADDRESSES[name], width=390, height=844)
     # Parts further down are drawn on the way.

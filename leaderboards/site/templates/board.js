@@ -268,7 +268,7 @@
           count,
         ),
       ),
-      b.lines.some((x) => x.rank) ? null : el("div", { class: "wide" }, el("p", { class: "lead" }, `No model is ranked here: ${(b.grey || {})[b.primary] ? `${b.primary} is grey, as ${b.grey[b.primary]}` : `none answered everything, or ${b.primary} is not there`}.`)),
+      el("div", { class: "wide" }, b.lines.some((x) => x.rank) ? null : el("p", { class: "lead" }, `No model is ranked here: ${(b.grey || {})[b.primary] ? `${b.primary} is grey, as ${b.grey[b.primary]}` : `none answered everything, or ${b.primary} is not there`}.`)),
       el("div", { class: "full" }, slot),
       el("div", { class: "wide" }, legend(b), pbench.findings(b, index)),
     );

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const { el, num, choice } = pbench;
+  const MOST = 12;
 
   pbench.views.history = (main, index) => {
     const { versions, series } = index.history || { versions: [], series: [] };
@@ -15,11 +16,17 @@
     }
     const plot = el("div", { class: "plot", role: "img", "aria-label": "A line for each model over releases; the numbers follow" });
     const slot = el("div");
+    const said = el("p", { class: "soft small" });
     let made = null;
     const show = (key) => {
       const [board, metric] = JSON.parse(key);
       const own = series.filter((s) => s.board === board && s.metric === metric);
-      pbench.plots.releases(plot, versions, own);
+      // The best of the newest release are drawn; the table holds all.
+      const direction = (index.metrics[metric] || {}).direction;
+      const newest = (s) => s.means.findLast((x) => x !== null) ?? 0;
+      const drawn = [...own].sort((p, q) => (direction === "up" ? newest(q) - newest(p) : newest(p) - newest(q))).slice(0, MOST);
+      said.textContent = own.length > MOST ? `The ${MOST} best are drawn; the table holds all ${own.length}.` : "";
+      pbench.plots.releases(plot, versions, drawn);
       if (made) made.api.destroy();
       made = pbench.table({
         label: `${metric} on ${titles.get(board) || board}`,
@@ -33,7 +40,7 @@
       const [board, metric] = JSON.parse(key);
       return `${titles.get(board) || board}: ${metric}`;
     };
-    wide.append(el("div", { class: "tools" }, choice("Board and metric", pairs.map((k) => [k, name(k)]), pairs[0], show)), plot, slot);
+    wide.append(el("div", { class: "tools" }, choice("Board and metric", pairs.map((k) => [k, name(k)]), pairs[0], show)), said, plot, slot);
     show(pairs[0]);
     return { title: "History", leave: () => made && made.api.destroy() };
   };

@@ -6,7 +6,8 @@
 
   function colours() {
     const style = getComputedStyle(document.documentElement);
-    return Object.fromEntries(["ink", "soft", "line", "accent", "second", "raised", "mark"].map((k) => [k, style.getPropertyValue(`--${k}`).trim()]));
+    const of = (name) => style.getPropertyValue(`--${name}`).trim();
+    return { ...Object.fromEntries(["ink", "soft", "line", "accent", "second", "raised", "mark"].map((k) => [k, of(k)])), series: of("series").split(/,\s*/) };
   }
 
   // Names from data reach plotly as text, where it would read a few tags.
@@ -205,8 +206,8 @@
         x: versions.map(plain),
         y: s.means,
         hovertemplate: `${plain(s.model)}<br>%{x}: %{y:.4g}<extra></extra>`,
-        line: { width: 1.5, dash: dashes[Math.floor(i / 2) % dashes.length], color: i % 2 ? c.second : c.accent },
-        marker: { size: 8, symbol: symbols[i % symbols.length] },
+        line: { width: 1.5, dash: dashes[Math.floor(i / c.series.length) % dashes.length], color: c.series[i % c.series.length] },
+        marker: { size: 8, symbol: symbols[i % symbols.length], color: c.series[i % c.series.length] },
       })),
       more: {
         showlegend: true,
