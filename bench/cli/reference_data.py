@@ -79,8 +79,8 @@ def _getting(entry: Entry, value: Any) -> list[str]:
     name = quoted(entry.name)
     if value.file:
         text = (
-            f"It lies in a file, {code(value.file)}, in the folder that {code('PBENCH_DATA')} names (without it, in a folder of the "
-            "user's data). A file that is there already is read; its checksum is compared where one is known."
+            f"It lies in a file, {code(value.file)}, in the folder that {code('PBENCH_DATA')} names (without it, in the user's "
+            "cache folder). A file that is there already is read; its checksum is compared where one is known."
         )
         lines = [f"pbench fetch {name}"] if value.fetch is not None else []
     elif value.fetch is not None:
