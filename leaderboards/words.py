@@ -120,7 +120,14 @@ def _command(board: Board | Identification) -> str:
         return ""
     track = [] if isinstance(board, Board) else ["--track", "identifiability"]
     seeds = str(len(board.seeds)) if board.seeds == tuple(range(len(board.seeds))) else ",".join(map(str, board.seeds))
-    return shlex.join(["pbench", "run", "--dataset", board.dataset, "--split", board.split, *track, "--seeds", seeds])
+    presets = _presets(board)
+    preset = ["--preset", presets[0]] if len(presets) == 1 else []
+    return shlex.join(["pbench", "run", "--dataset", board.dataset, "--split", board.split, *track, *preset, "--seeds", seeds])
+
+
+def _presets(board: Board | Identification) -> list[str]:
+    """Presets other than the standard one, which models bear in their names."""
+    return sorted({m[1] for x in board.lines if (m := re.search(r" \((\w+)\)$", x.model))})
 
 
 def _limits(board: Board | Identification, metrics: Mapping[str, MetricInfo]) -> Iterator[str]:
@@ -131,6 +138,8 @@ def _limits(board: Board | Identification, metrics: Mapping[str, MetricInfo]) ->
         yield from _limits_of_predictions(board, metrics)
     elif not board.known:
         yield "That codes are true: the latent variables are not known, and only the agreement of trainings is shown."
+    if "quick" in _presets(board):
+        yield "How networks do that have time to train: those with (quick) behind their names had little."
     if len(board.seeds) == 1 and any(getattr(x, "stochastic", True) for x in board.lines):
         yield "How much a network moves from one training to the next: one seed was run."
 

@@ -48,6 +48,7 @@ def call(*words):
     return done.return_value, done.stdout
 
 
+BUNDLE = "records/norman-sim/unseen-single"
 HERE = ("norman-sim", "unseen-single", "prediction")
 
 
@@ -65,12 +66,12 @@ def test_a_number_that_moved_is_named_with_both_values(base, new, results):
     bundle_all(change_values(results, "ridge-pca", lambda v: v + 1.0), new, "again", ("ridge-pca",))
     code, said = call(base, new)
     assert code == 1 and "## Moved" in said
-    (line,) = [x for x in said.splitlines() if "norman-sim" in x and "| ridge-pca" in x and "l2@all" in x]
+    (line,) = [x for x in said.splitlines() if "unseen-single" in x and "| ridge-pca" in x and "l2@all" in x]
     assert line.split("|")[-2].strip() == "1"
     assert not [x for x in said.partition("## Other ranks")[0].splitlines() if "| additive" in x]
     found = json.loads(call(base, new, "--json")[1])
     assert found["alarm"] and {m[3] for m in found["moved"]} == {"ridge-pca"}
-    moved = {m[4]: m[6][0] - m[5][0] for m in found["moved"] if m[0] == "norman-sim"}
+    moved = {m[4]: m[6][0] - m[5][0] for m in found["moved"] if m[2] == "prediction"}
     assert moved["l2@all"] == pytest.approx(1.0)
 
 
@@ -86,7 +87,7 @@ def test_numbers_that_come_raise_no_alarm_and_numbers_that_go_do(base, new, made
     assert code == 0 and "## New" in said and "ridge-pca" in said and "## Vanished" not in said
     code, said = call(new, few)
     assert code == 1 and "## Vanished" in said and "## Moved" not in said
-    shutil.rmtree(base / "records" / "norman-sim")
+    shutil.rmtree(base / BUNDLE)
     assert call(new, base)[0] == 1
     assert call(new, base, "--shared")[0] == 0
 
@@ -144,7 +145,7 @@ def test_the_error_of_a_number_is_that_of_two_runs_with_as_many_seeds(made):
     sd = own.groupby("seed")["value"].mean().std()
     assert found[key("additive")].error == pytest.approx(sd * math.sqrt(2 / own["seed"].nunique()))
     assert math.isnan(found[key("train-mean")].error)
-    code = Key("latent-static", "units", "identification", "additive", "mcc.responsive")
+    code = Key("norman-sim", "units", "identification", "additive", "mcc.responsive")
     by_seed = rows[(rows["model"] == "additive") & (rows["metric"] == "mcc.responsive")].groupby("seed")["value"].mean()
     assert found[code].mean == pytest.approx(by_seed.mean())
     assert found[code].error == pytest.approx(by_seed.std() * math.sqrt(2 / len(by_seed)))
@@ -183,7 +184,7 @@ def test_additions_of_whole_bundles_are_named(base, new, results):
     assert code == 0 and "2 bundles were added" in said
     code, said = call(base, new, "--only-additions", "--names")
     assert code == 0
-    assert said.split() == [str(new / "records" / p / "theirs") for p in ("latent-static/units", "norman-sim/unseen-single")]
+    assert said.split() == [str(new / "records" / p / "theirs") for p in ("norman-sim/units", "norman-sim/unseen-single")]
     found = json.loads(call(base, new, "--only-additions", "--json")[1])
     assert found["added"] == said.split() and found["problems"] == [] and found["unchanged"] == 8
     assert call(base, new, "--names")[0] == 2
@@ -191,9 +192,6 @@ def test_additions_of_whole_bundles_are_named(base, new, results):
     shutil.rmtree(base / "records")
     assert call(base, new, "--only-additions")[0] == 0
     assert call(new, base, "--only-additions")[0] == 2
-
-
-BUNDLE = "records/norman-sim/unseen-single"
 
 
 def corrupt(folder, what):

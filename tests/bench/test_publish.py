@@ -76,8 +76,8 @@ def test_records_become_pages_and_an_index_that_links_them(root):
     assert code == 0 and "4 files written" in said
     pages = sorted(p.relative_to(root).as_posix() for p in (root / "boards").rglob("*.md"))
     assert pages == [
-        "boards/latent-static/units-identification.md",
         "boards/norman-mini/doubles.md",
+        "boards/norman-sim/units-identification.md",
         "boards/norman-sim/unseen-single.md",
     ]
     index = (root / "README.md").read_text()
@@ -115,7 +115,7 @@ def test_the_index_says_what_the_boards_say(root, made):
         (line,) = [x for x in index.splitlines() if f"]({'boards/' + b.dataset + '/' + b.split + '.md'})" in x]
         cells = [c.strip() for c in line.split("|")[1:-1]]
         rows = Store(made / "results").rows(c for c in Store(made / "results").cards() if c["status"] == "ok")
-        rows = rows[(rows["dataset"] == b.dataset) & ~rows["reference_row"]]
+        rows = rows[(rows["dataset"] == b.dataset) & (rows["split"] == b.split) & ~rows["reference_row"]]
         models = {m for m in rows["model"].unique() if not m.startswith("gaming")}
         assert cells[3:6] == [str(len(models)), str(rows["condition"].nunique()), str(rows["seed"].nunique())]
         first = [x.model for x in b.lines if x.rank == 1]
@@ -159,7 +159,7 @@ def test_generated_pages_of_boards_that_are_no_more_go_and_files_of_others_stay(
     old.write_text(f"{MARK}\n\n# Gone\n")
     shutil.rmtree(root / "records" / "norman-sim")
     code, said = publish(root)
-    assert code == 0 and "2 removed" in said
+    assert code == 0 and "3 removed" in said
     assert not old.parent.exists() and not (root / "boards" / "norman-sim" / "unseen-single.md").exists()
     assert (root / "boards" / "norman-sim" / "notes.md").read_text() == "my notes\n"
     (root / "README.md").write_text("# A project of mine\n")
@@ -209,7 +209,8 @@ def test_a_release_is_frozen_once(root, results):
     mean = next(x for x in b.lines if x.model == "ridge-pca").cells["l2@all"].mean
     number = next(n for n in frozen[0]["numbers"] if n[:4] == ["norman-mini", "doubles", "ridge-pca", "l2@all"])
     assert number[4] == pytest.approx(mean, rel=1e-5)
-    assert {n[0] for n in frozen[0]["numbers"]} == {"norman-mini", "norman-sim", "latent-static"}
+    assert {n[0] for n in frozen[0]["numbers"]} == {"norman-mini", "norman-sim"}
+    assert {"mcc.responsive", "l2@all"} <= {n[3] for n in frozen[0]["numbers"]}
     before = (root / "history.json").read_bytes()
     assert publish(root, "--release", "0.1.0")[0] == 0
     assert (root / "history.json").read_bytes() == before
@@ -267,7 +268,8 @@ def test_words_of_the_catalogue_stand_above_the_table_with_what_the_facts_forbid
     assert "\n    pbench run --dataset norman-mini --split doubles --seeds 2\n" in head
     # Boards of the catalogue come first.
     index = (root / "README.md").read_text()
-    assert index.index("(boards/norman-mini") < index.index("(boards/norman-sim") < index.index("(boards/latent-static")
+    assert index.index("(boards/norman-mini") < index.index("(boards/norman-sim/unseen")
+    assert "## Identification, prediction and reproducibility side by side" in index
 
 
 @pytest.mark.parametrize(
@@ -317,6 +319,9 @@ def test_words_of_other_boards_follow_from_the_facts(made):
     assert words_of(measured, None, found.metrics).command == "pbench run --dataset norman-mini --split doubles --seeds 2"
     gapped = replace(measured, seeds=(0, 5), split="doubles[seed=1]")
     assert words_of(gapped, None, found.metrics).command.endswith("--split 'doubles[seed=1]' --seeds 0,5")
+    quick = replace(measured, lines=tuple(replace(x, model=f"{x.model} (quick)") for x in measured.lines))
+    assert words_of(quick, None, found.metrics).command.endswith("--preset quick --seeds 2")
+    assert "have time to train" in may_not(quick) and "have time to train" not in may_not(measured)
     # Of a file of somebody's, no record says where it lies.
     assert words_of(replace(measured, dataset="mine"), None, found.metrics).command == ""
 
