@@ -198,6 +198,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "all real variables",
         "As mcc.pearson when the model is told at encoding that all cells are controls; where it is lower, a part of mcc.pearson is "
         "the label of the condition and was not read from the cells.",
+        headline=True,
     ),
     info(
         "mcc.adjusted",
