@@ -218,6 +218,7 @@ def test_names_from_data_stay_text(driver, hostile):
         "#/about",
     ):
         page.open(address)
+        assert page.find("h1").text != "Nothing to show"
         page.run("for (const d of document.querySelectorAll('details')) d.open = true")
         page.run("for (const s of document.querySelectorAll('section')) s.scrollIntoView()")
         page.until("return [...document.querySelectorAll('.plot')].every(p => p.hidden || p.dataset.drawn === 'yes')")
@@ -231,6 +232,12 @@ def test_names_from_data_stay_text(driver, hostile):
         assert page.run("return window.harm") is None, address
         links = page.run("return [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(Boolean)")
         assert all(x.startswith(("#", "https://")) for x in links), address
+    # In a plot, too, a name is what it is, tags and all.
+    bold = next(p.stem for p in (hostile / "data/model/norman-mini--doubles").iterdir() if "bold" in p.stem)
+    page.open(f"{BOARD}/model/{bold}/2")
+    page.until("return document.querySelector('.plot.low').dataset.drawn === 'yes'")
+    legend = page.run("return [...document.querySelectorAll('.plot.low .legendtext')].map(t => t.textContent)")
+    assert any("<b>bold</b>&amp;" in text for text in legend)
     page.open(BOARD)
     names = page.texts(".table-slot tbody th a")
     assert HOSTILE["cpa"] in names and HOSTILE["scgpt"] in names

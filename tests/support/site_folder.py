@@ -45,7 +45,7 @@ def model_names(n):
 
 
 def slug(name):
-    return "".join(c if c.isalnum() or c in ".-" else "-" for c in name.lower()) or "x"
+    return "".join(c if c.isalnum() or c in ".-" else "-" for c in name.lower()).strip("-.") or "x"
 
 
 def interval(rng, mean, spread):
