@@ -21,11 +21,12 @@ INTRODUCTION = (
 )
 READING = """## How to read and to cite
 
-Read the words above a board first: they say what its numbers cannot tell. How ranks, intervals, controls and grey columns are made
-is in the README of the project, under *Reading a board*. A number is named by its board, model, metric and version of the metric; the page
-of a board has the identities of the data, the splits and the records, so cite the version of pbench with them. The records are
-beside the boards: `pbench verify` scores a bundle of them again, and `pbench publish --check` says whether the pages are what the records
-give."""
+Read the words above a board first: they say what its numbers cannot tell. `docs/reading.md` says how ranks, intervals, controls and
+grey columns come about. A number is named by its board, model, metric and the metric's version; the page of a board has the identities
+of its data, splits and records. Cite them with the version of pbench.
+
+The records are beside the boards. `pbench verify` scores a bundle of them again, `pbench publish --check` says whether these pages are
+what the records give, and `docs/publishing.md` how they are made."""
 
 
 def index(published: Published, links: Mapping[tuple[str, str, str], str]) -> str:

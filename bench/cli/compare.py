@@ -21,12 +21,12 @@ from .rendering import RECORDS, read_published
 
 #: Of files that differ, so many are named.
 NAMED = 50
-EXISTING = click.Path(exists=True, path_type=Path)
+PLACE = click.Path(path_type=Path)
 
 
 @click.command(short_help="Say which published numbers moved between two sets of records.")
-@click.argument("base", type=EXISTING)
-@click.argument("new", type=EXISTING)
+@click.argument("base", type=PLACE)
+@click.argument("new", type=PLACE)
 @click.option(
     "--only-additions", is_flag=True, help="Compare files instead: NEW may only add whole bundles to the records of BASE."
 )
@@ -68,6 +68,8 @@ def compare(
     load_plugins(plugins)
     if names and (as_json or not only_additions):
         raise UsageError("--names goes with --only-additions and without --json.")
+    if gone := [path for path in (base, new) if not path.exists()]:
+        raise UsageError(f"there is no {gone[0]}. Give two folders that hold {RECORDS}/, or files of pbench publish --numbers.")
     with make_reporter(quiet=quiet or as_json or names) as reporter:
         if only_additions:
             return _show_additions(additions(base, new), names=names, as_json=as_json)

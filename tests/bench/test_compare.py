@@ -254,3 +254,5 @@ def test_what_is_no_set_of_records_is_told(base, tmp_path):
     (tmp_path / "empty").mkdir()
     code, said = call(base, tmp_path / "empty")
     assert code == 2 and "holds no bundles" in said
+    code, said = call(base, tmp_path / "nowhere")
+    assert code == 2 and "there is no" in said
