@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError, suggestion
+from .plugin import guarded, summary_of, unfit
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ class Registry:
             if not built_in and (misfit := unfit(self.kind, name, found)):
                 self.broken[name] = misfit
                 raise UsageError(f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be used: {misfit}")
-            self._objects[name] = found
+            self._objects[name] = found if built_in else guarded(found, name, entry.origin)
+            if not entry.summary:
+                self.entries()[name] = replace(entry, summary=summary_of(found))
         return self._objects[name]
 
 
@@ -175,30 +178,6 @@ datasets = Registry("dataset", "pbench.datasets")
 splits = Registry("split", "pbench.datasets.splits")
 metrics = Registry("metric", "pbench.metrics")
 REGISTRIES = {"models": models, "datasets": datasets, "splits": splits, "metrics": metrics}
-
-
-def unfit(kind: str, name: str, value: Any) -> str:
-    """Why a stranger's object is no model, data set, split or metric of that name; empty where it looks like one."""
-    from .metric import MetricInfo
-    from .model import Capabilities
-    from .screen import Dataset
-
-    what = value.__name__ if isinstance(value, type) else type(value).__name__
-    if kind == "model":
-        if not (isinstance(value, type) and callable(getattr(value, "fit", None)) and callable(getattr(value, "predict", None))):
-            return f"'{what}' is no class with fit and predict"
-        if not isinstance(getattr(value, "capabilities", Capabilities()), Capabilities):
-            return f"the capabilities of '{what}' are no pbench.Capabilities"
-    elif kind == "dataset" and not isinstance(value, Dataset):
-        return f"'{what}' is no pbench.Dataset(card, data_id, load)"
-    elif kind == "metric":
-        if not isinstance(value, MetricInfo):
-            return f"'{what}' is no pbench.MetricInfo"
-        if value.id != name:
-            return f"its id is '{value.id}'; register it under its id"
-    elif kind == "split" and (isinstance(value, type) or not callable(value)):
-        return f"'{what}' is no function of a screen"
-    return ""
 
 
 def load_plugin_file(path: Path | str) -> list[str]:
@@ -240,8 +219,8 @@ def load_plugin_file(path: Path | str) -> list[str]:
 
 
 def _register(registry: Registry, name: str, value: Any, path: Path) -> str:
-    doc = (getattr(value, "__doc__", None) or "").strip().splitlines()
-    registry.add(name, value, summary=doc[0] if doc else "", origin=f"file {path.name}")
+    origin = f"file {path.name}"
+    registry.add(name, guarded(value, name, origin), summary=summary_of(value), origin=origin)
     return f"{registry.kind}:{name}"
 
 

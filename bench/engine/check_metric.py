@@ -14,13 +14,13 @@ from scipy import sparse
 
 from ..contracts.errors import PbenchError
 from ..contracts.metric import NEEDS, Comparison, MetricInfo, Values
+from ..contracts.plugin import DIRECTIONS, LEVELS
 from .inference import gain
 from .toy_latents import stage_of_codes
 from .toy_predictions import Stage, stage_of_predictions
 from .verdict import Verdict, verdicts
 
 Array = np.ndarray[Any, Any]
-LEVELS = ("perturbation", "dataset", "latent")
 #: How far two values may lie apart that should be equal: sums in another order; probes that are fitted step by step.
 SAME, FITTED = 1e-6, 0.02
 #: Share of what the wrong predictions lack that a perfect one may lack, where noise of the truth is taken into account.
@@ -75,7 +75,7 @@ def _facts(info: MetricInfo, stage: Stage) -> str | None:
         return f"the id {info.id!r} is empty or holds spaces, commas, brackets, '=', '*' or '|'; such as median_error@all."
     if not isinstance(info.version, int) or info.version < 1:
         return f"version is {info.version!r}; start with 1 and raise it whenever the definition changes."
-    if info.direction not in ("up", "down", "target"):
+    if info.direction not in DIRECTIONS:
         return f"direction is {info.direction!r}; say up, down or target (closest to `perfect` is best)."
     if info.level not in LEVELS:
         return f"level is {info.level!r}; say one of {', '.join(LEVELS)}."

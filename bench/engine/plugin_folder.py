@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import DataError, UsageError
-from ..contracts.registry import REGISTRIES, unfit
+from ..contracts.plugin import unfit
+from ..contracts.registry import REGISTRIES
 
 
 def entry_points(folder: Path) -> dict[str, dict[str, str]]:
