@@ -36,6 +36,7 @@ def audit(split: str, dataset: str | None, model: str | None, plugins: tuple[str
       pbench audit unseen-single --dataset norman-mini --model additive --json
     """
     load_plugins(plugins)
+    capabilities = None if model is None else registry.models.get(model).capabilities
     wanted = split_requests(split)
     screen, manifests = None, []
     if dataset is not None:
@@ -47,7 +48,6 @@ def audit(split: str, dataset: str | None, model: str | None, plugins: tuple[str
         manifests = [SplitManifest.load(w) for w in wanted if isinstance(w, Path)]
     else:
         raise UsageError(f"audit {split}: name the data set too, such as --dataset norman-sim, or give a manifest file.")
-    capabilities = registry.models.get(model).capabilities if model else None
     report = []
     for manifest in manifests:
         found = to_dict(find(manifest, screen, capabilities=capabilities))

@@ -14,7 +14,8 @@ import click
 
 from ...leaderboards.board import Board
 from ...leaderboards.figure import critical_difference, file_name
-from ..contracts.errors import UsageError
+from ..contracts.errors import UsageError, suggestion
+from ..engine.store import Store
 from .options import json_option, load_plugins, plugin_option, results_option
 from .rendering import load_boards
 
@@ -78,10 +79,12 @@ def leaderboard(
         return any(fnmatchcase(model, m.strip()) for m in models.split(","))
 
     made = load_boards(results, keep, shown)
+    if not (made.boards or made.codes or made.refused) and (dataset, split, models) != ("*", "*", "*"):
+        raise UsageError(_nothing(results, dataset, split, models))
     text = made.render()
     same = None
     if check_file is not None:
-        same = check_file.is_file() and check_file.read_text() == text
+        same = check_file.is_file() and check_file.read_bytes() == text.encode()
         click.echo(
             f"{check_file} is {'up to date' if same else 'stale; write it with: pbench leaderboard --write ' + str(check_file)}",
             err=True,
@@ -97,6 +100,19 @@ def leaderboard(
     elif same is None and target is None:
         click.echo(text, nl=False)
     return 1 if same is False else 0
+
+
+def _nothing(results: Path, dataset: str, split: str, models: str) -> str:
+    """Why filters leave no board, and what there is."""
+    cards = Store(results).cards()
+    there = {
+        "dataset": (dataset, {str(c["spec"]["dataset"]) for c in cards}),
+        "split": (split, {str(c["spec"]["split"]) for c in cards}),
+        "models": (models, {str(c["model"]) for c in cards}),
+    }
+    asked = " ".join(f"--{option} '{text}'" for option, (text, _) in there.items() if text != "*")
+    held = " ".join(f"--{option}: {suggestion(text, names)}" for option, (text, names) in there.items() if text != "*" and names)
+    return f"{results} has no board for {asked}. {held or 'It holds no whole record.'}"
 
 
 def _draw(boards: list[Board], folder: Path) -> None:

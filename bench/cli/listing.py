@@ -40,9 +40,9 @@ def list_(kind: str | None, target: Path | None, plugins: tuple[str, ...], as_js
     load_plugins(plugins)
     kinds = list(registry.REGISTRIES)
     if kind is not None:
-        kind = kind if kind.endswith("s") else f"{kind}s"
-        if kind not in kinds:
+        if kind not in kinds and f"{kind}s" not in kinds:
             raise UsageError(f"there is no list of '{kind}'. {suggestion(kind, kinds)}")
+        kind = kind if kind in kinds else f"{kind}s"
         kinds = [kind]
     if target is not None:
         return _write_pages(kind, target)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from ..contracts.errors import PbenchError
+from ..contracts.errors import DataError, PbenchError, suggestion
 
 #: command: (module:object, one line of help); imported only when the command is used, so that help is instant.
 COMMANDS = {
@@ -26,6 +29,7 @@ COMMANDS = {
     "publish": ("publish:publish", "Write boards, index and site from the published records."),
     "compare": ("compare:compare", "Say which published numbers moved between two sets of records."),
     "doctor": ("doctor:doctor", "Report versions, folders, plugins and damaged records."),
+    "completion": ("completion:completion", "Print a script that completes commands, options and names in your shell."),
 }
 
 
@@ -39,7 +43,21 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        return getattr(importlib.import_module(f"..{module}", __name__), attribute)
+        command = getattr(importlib.import_module(f"..{module}", __name__), attribute)
+        from .completion import asking, completing
+        from .options import no_empty_paths
+
+        return completing(command) if asking() else no_empty_paths(command)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"there is no command '{name}'. {suggestion(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -68,12 +86,19 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors of ours become one message and an exit code, never a traceback."""
+    from .completion import asking
+
+    if asking():
+        # A shell in the middle of a line has no use for what went wrong.
+        with contextlib.suppress(Exception):
+            cli.main(prog_name="pbench", standalone_mode=False)
+        sys.exit(1)
     try:
-        code: Any = cli.main(standalone_mode=False)
+        code: Any = cli.main(prog_name="pbench", standalone_mode=False)
     except click.exceptions.Abort:
         code = interrupted()
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = error.exit_code
     except PbenchError as error:
         click.echo(f"Error: {error}", err=True)
@@ -83,7 +108,30 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 1
+    except OSError as error:
+        # Of a file or folder of the user: no permission, no space, a file where a folder should be.
+        where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+        click.echo(f"Error: {where + ': ' if where else ''}{error.strerror or error}. {_way_out(error)}", err=True)
+        code = DataError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    """As click shows it, with the message on one line."""
+    context = getattr(error, "ctx", None)
+    if context is not None and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+        click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+    else:
+        error.show()
+
+
+def _way_out(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Give yourself the right to it (chmod), or name another file or folder."
+    if error.errno == errno.ENOSPC:
+        return "Free some space, or name a folder elsewhere."
+    return "Name another file or folder."
 
 
 def interrupted() -> int:

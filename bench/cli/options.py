@@ -62,6 +62,23 @@ def jobs_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+class NamedPath(click.Path):
+    """A path that is not the empty string, which would silently stand for the folder where the command is typed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty text is no path; a dot stands for this folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def no_empty_paths(command: click.Command) -> click.Command:
+    """The command, whose paths have to be named."""
+    for parameter in command.params:
+        if type(parameter.type) is click.Path:
+            parameter.type.__class__ = NamedPath
+    return command
+
+
 def results_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--out",
@@ -137,12 +154,16 @@ def dataset_requests(text: str, options: dict[str, Any], *, option: str = "--dat
         elif "/" in part or part.endswith((".h5ad", ".h5")):
             path = Path(part).expanduser()
             if not path.is_file():
-                raise DataError(f"{option} {part}: there is no such file.")
+                raise DataError(
+                    f"{option} {part}: {'that is a folder; give the .h5ad in it' if path.is_dir() else 'there is no such file'}."
+                )
             if "scale" not in given:
                 raise UsageError(
                     f"{option} {part}: say what X holds with --scale counts, --scale log1p_1e4 or --scale raw; it is never guessed."
                 )
             requests.append(DatasetRequest(path.stem, str(path.resolve()), given))
+        elif part and Path(part).exists():
+            raise UsageError(f"{option} {part}: that is no .h5ad, and screens are read from nothing else. See: pbench run --help")
         else:
             raise UsageError(
                 f"there is no dataset '{part}'. {suggestion(part, known)} A file of yours is given by its path. Type: pbench list datasets"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..contracts import registry
-from ..contracts.errors import UsageError
+from ..contracts.errors import UsageError, suggestion
 from ..contracts.model import ReferenceRow
 from ..engine.plan import Request, parse_requests
 from .options import chosen_among
@@ -21,6 +21,8 @@ ENCODERS = "encoders"
 CONTROLS = ("oracle-mean", "technical-duplicate", "interpolated-duplicate", "train-mean", "no-change", "shuffled")
 #: Beside the mean of the true cells, a draw of the cells themselves, which the legacy metrics rank below it.
 LEGACY_CONTROL = "oracle-sampler"
+#: Seeds that can be asked for: a typing mistake shall not fill the memory.
+MOST_SEEDS = 10_000
 #: What codes are worth that know everything, everything but the axes, nothing, or the labels alone; and the oldest methods.
 CODE_CONTROLS = ("oracle-code", "rotated-code", "noise-code", "untrained-code", "label-code", "pca", "ica")
 
@@ -76,9 +78,17 @@ def with_controls(text: str, metrics: Sequence[str], track: str = PREDICTION) ->
 
 
 def split_requests(text: str | None) -> list[Request | Path]:
-    """Registered splits with parameters, and manifest files."""
-    if not text:
+    """Registered splits with parameters, and manifest files; nothing where nothing was said.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, or the text is empty.
+    """
+    if text is None:
         return []
+    if not text.strip():
+        raise UsageError(f"--split '{text}' names no split. {suggestion('', registry.splits.names())} Type: pbench list splits")
     if text.endswith(".json") or "/" in text:
         return [Path(p.strip()).expanduser().resolve() for p in text.split(",")]
     return list(parse_requests(text, registry.splits.names(), kind="split"))
@@ -91,17 +101,25 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     ((0, 1, 2, 7), (0, 1, 2))
     """
     seeds: list[int] = []
-    if text.strip().isdecimal() and int(text):
-        return tuple(range(int(text)))
     try:
+        if text.strip().isdecimal() and int(text):
+            return _few(range(int(text)), text)
         for part in text.split(","):
             first, dash, last = part.strip().partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+            seeds += _few(range(int(first), int(last) + 1), text) if dash else [int(first)]
     except ValueError:
-        raise UsageError(f"--seeds {text}: give whole numbers and ranges such as 0,1,2 or 0-4.") from None
+        raise UsageError(f"--seeds '{text}': give whole numbers and ranges such as 0,1,2 or 0-4.") from None
     if not seeds:
         raise UsageError(f"--seeds {text} names no seed.")
     return tuple(dict.fromkeys(seeds))
+
+
+def _few(seeds: range, text: str) -> tuple[int, ...]:
+    if len(seeds) > MOST_SEEDS:
+        raise UsageError(
+            f"--seeds {text} are {len(seeds):,} seeds, and {MOST_SEEDS:,} are the most; name fewer, such as 5 or 0-4."
+        )
+    return tuple(seeds)
 
 
 def parse_metrics(text: str, track: str = PREDICTION) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from .options import (
     results_option,
 )
 from .progress import make_reporter
-from .rendering import render_boards
 from .requests import (
     CONTROLS,
     DEFAULTS,
@@ -128,13 +127,15 @@ def run(
       pbench run --dataset my.h5ad --scale counts --control-label NT --split unseen-single
       pbench run --track identifiability --preset quick --seeds 3
     """
+    from .rendering import render_boards
+
     found = load_plugins(plugins)
     chosen = parse_metrics(metrics, track)
     named_dataset, named_split = DEFAULTS[track]
     matrix = Matrix(
         models=with_controls(models, chosen, track) if controls else model_requests(models, track),
         datasets=dataset_requests(named_dataset if dataset is None else dataset, file),
-        splits=split_requests(split or named_split),
+        splits=split_requests(named_split if split is None else split),
         seeds=parse_seeds(seeds),
         metrics=chosen,
         out=results.resolve(),
@@ -185,7 +186,7 @@ def _report(summary: Summary, results: Path) -> dict[str, Any]:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, sep, path = text.partition("=")
-    if not sep:
+    name, _, path = text.partition("=")
+    if not (name.strip() and path.strip()):
         raise UsageError(f"--resource {text}: give NAME=FILE, such as go=annotations.tsv.")
     return name, path

@@ -64,6 +64,13 @@ def show(
       pbench show doubles --dataset norman-sim --manifest splits/
     """
     load_plugins(plugins)
+    if target is not None and dataset is None:
+        raise UsageError("--manifest writes the split of a data set; name it too, such as --dataset norman-sim.")
+    elsewhere = dataset is not None or any(name in r for r in registry.REGISTRIES.values())
+    if (difficulty or drawing) and elsewhere and name.partition("[")[0] not in registry.datasets:
+        raise UsageError(
+            f"{'--difficulty' if difficulty else '--picture'} is for data sets, and '{name}' is none. Type: pbench list datasets"
+        )
     if dataset is not None:
         facts = _split_facts(name, dataset, file, target)
     elif name.partition("[")[0] in registry.datasets and (name.endswith("]") or difficulty or drawing):

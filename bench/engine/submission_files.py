@@ -35,7 +35,7 @@ def check_readable(path: Path, reading: Reading) -> None:
         table is said to hold cells.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(f"{path}: {'that is a folder, and a file is needed' if path.is_dir() else 'there is no such file'}.")
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise UsageError(f"{path.name}: predictions are read from files that end in {', '.join(KINDS)}.")
@@ -172,5 +172,6 @@ def _unpacked(path: Path, folder: Path) -> Path:
     except PbenchError:
         raise
     except (tarfile.TarError, pa.ArrowException, OSError) as error:
-        raise DataError(f"{path.name} is no readable .vcc archive ({error}); write it again with cell-eval prep.") from error
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"{path.name} is no readable .vcc archive ({said}); write it again with cell-eval prep.") from error
     return target
