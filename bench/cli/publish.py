@@ -88,7 +88,7 @@ def publish(
       pbench publish --check                               are the pages what the records give?
       pbench publish --release 0.1.0                       freeze the numbers of a release
       pbench publish --results results --out mine          boards of your own results
-      pbench publish --run nightly --results new --out new run the small boards anew, then publish them
+      pbench publish --run nightly --results new --out new  run the small boards anew, then publish them
     """
     load_plugins(plugins)
     if which is not None and results is None:
