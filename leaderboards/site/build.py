@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ... import __version__
 from ...bench.contracts.errors import DataError
 from ..published import Published
 from ..slugs import slug
@@ -50,7 +49,7 @@ def build(published: Published, folder: Path) -> None:
     site.expect([*assets, "data/index.js", *names, *_model_files(published)])
     for name, content in assets.items():
         site.write(name, content)
-    _put(site, "index", index_data(published, __version__))
+    _put(site, "index", index_data(published))
     shifts = Shifts(published.shifts)
     for board, behind in measured(published):
         words = published.words.get((board.dataset, board.split))

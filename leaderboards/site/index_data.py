@@ -22,17 +22,11 @@ from .script import interval, number
 SEED_TO_SEED = "seed to seed"
 
 
-def index_data(published: Published, version: str) -> dict[str, Any]:
-    """Everything in ``data/index.js``.
-
-    Parameters
-    ----------
-    version
-        Of this package.
-    """
+def index_data(published: Published) -> dict[str, Any]:
+    """Everything in ``data/index.js``; ``pbench`` are the versions that the records were made by."""
     shown = {m for b in (*published.boards, *published.codes) for m in b.metrics}
     return {
-        "pbench": version,
+        "pbench": ", ".join(sorted({str(c["pbench"]) for c in published.cards})),
         "primary": PRIMARY,
         "boards": [_board(b, published) for b in published.boards] + [_codes(b, published) for b in published.codes],
         "models": _models(published),
