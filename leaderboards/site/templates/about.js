@@ -21,7 +21,7 @@
       rows: metrics,
       noun: "metric",
       columns: [
-        { title: "metric", class: "name", value: ([id]) => id, cell: ([id]) => el("code", {}, id) },
+        { title: "metric", class: "name", value: ([id]) => id, cell: ([id]) => el("code", {}, id.split(/(?=[@~#])/).flatMap((part, i) => (i ? [el("wbr"), part] : [part]))) },
         { title: "best", value: ([, m]) => m.direction, cell: ([, m]) => better(m.direction) },
         { title: "perfect", number: true, class: "num", value: ([, m]) => m.perfect, cell: ([, m]) => num(m.perfect) },
         { title: "one value for each", value: ([, m]) => m.level },

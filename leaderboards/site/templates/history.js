@@ -6,6 +6,7 @@
 
   pbench.views.history = (main, index) => {
     const { versions, series } = index.history || { versions: [], series: [] };
+    const references = new Set(index.models.filter((m) => m.reference_row).map((m) => m.name));
     const titles = new Map(index.boards.map((b) => [b.slug, `${b.dataset} / ${b.split}${b.kind === "identification" ? " (identification)" : ""}`]));
     const pairs = [...new Map(series.map((s) => [JSON.stringify([s.board, s.metric]), s])).keys()];
     const wide = el("div", { class: "wide" }, el("p", { class: "crumbs" }, "History"), el("h1", { tabindex: "-1" }, "Numbers across releases"), el("p", { class: "lead" }, "The published means of headline metrics, frozen at each release. A number moves when the data, a metric's version or the model behind it does."));
@@ -24,8 +25,8 @@
       // The best of the newest release are drawn; the table holds all.
       const direction = (index.metrics[metric] || {}).direction;
       const newest = (s) => s.means.findLast((x) => x !== null) ?? 0;
-      const drawn = [...own].sort((p, q) => (direction === "up" ? newest(q) - newest(p) : newest(p) - newest(q))).slice(0, MOST);
-      said.textContent = own.length > MOST ? `The ${MOST} best are drawn; the table holds all ${own.length}.` : "";
+      const drawn = own.filter((s) => !references.has(s.model)).sort((p, q) => (direction === "up" ? newest(q) - newest(p) : newest(p) - newest(q))).slice(0, MOST);
+      said.textContent = drawn.length < own.length ? `${drawn.length < MOST ? "Reference rows are not drawn" : `The ${MOST} best models are drawn`}; the table holds all ${own.length}.` : "";
       pbench.plots.releases(plot, versions, drawn);
       if (made) made.api.destroy();
       made = pbench.table({
