@@ -133,7 +133,7 @@
       const info = index.metrics[state.metric] || {};
       const digits = decimals(Math.max(...state.items.map((d) => d.value ?? -Infinity)) - Math.min(...state.items.map((d) => d.value ?? Infinity)));
       const columns = [
-        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.name, d.rest || d.simpler || d.absent ? el("span", { class: "rest" }, [d.rest, d.simpler ? "by a fallback" : "", d.absent].filter(Boolean).join(", ")) : null) },
+        { title: "condition", class: "name", value: (d) => d.label, cell: (d) => el("a", { href: here(d.index), "data-index": d.index }, d.name.split(/(?<=\+)/).flatMap((part, i) => (i ? [el("wbr"), part] : [part])), d.rest || d.simpler || d.absent ? el("span", { class: "rest" }, [d.rest, d.simpler ? "by a fallback" : "", d.absent].filter(Boolean).join(", ")) : null) },
         { title: ["value ", arrow(info.direction)], name: state.metric, number: true, class: "num", first: info.direction === "down" ? "desc" : "asc", value: (d) => d.value, cell: (d) => num(d.value, digits) },
       ];
       if (state.otherFile) {
