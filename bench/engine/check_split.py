@@ -52,7 +52,7 @@ class Generator:
         for name, screen in self.screens.items():
             try:
                 found[name] = self.made(screen)
-            except DataError:
+            except PbenchError:
                 continue
         return found
 
@@ -87,7 +87,7 @@ def _made(generator: Generator) -> str | None:
     for name, screen in generator.screens.items():
         try:
             manifests = generator.made(screen)
-        except DataError:
+        except PbenchError:
             continue
         if not manifests or not all(isinstance(m, SplitManifest) for m in manifests):
             return f"on a screen of {name} it returns no SplitManifest; return one for each fold, or raise DataError."
@@ -177,7 +177,8 @@ def _file(generator: Generator) -> str | None:
         for name, _, m in generator.each():
             path = Path(folder) / "manifest.json"
             m.save(path)
-            if SplitManifest.load(path).id != m.id:
+            again = SplitManifest.load(path)
+            if again.id != m.id or dict(again.params) != dict(m.params):
                 return f"on a screen of {name} the manifest is another one after it was written and read."
     return None
 
