@@ -291,7 +291,7 @@ class PerturbationPredictor(BaseEstimator):
         """
         with spoken(SPOKEN), workspace() as folder:
             dataset = self._held(X, folder).dataset()
-            wanted, *more = split_requests(split) or [Path()]
+            wanted, *more = split_requests(split)
             if more or isinstance(wanted, Path):
                 raise UsageError(f"split={split!r}: name one registered split, such as 'unseen-single[folds=3]'.")
             screen = dataset.load()

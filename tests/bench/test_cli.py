@@ -71,15 +71,6 @@ def test_help_names_every_command_and_exit_code():
         assert code in words
 
 
-def test_examples_in_help_use_options_that_exist():
-    for command in COMMANDS:
-        for line in CliRunner().invoke(cli, [command, "--help"]).output.splitlines():
-            if line.strip().startswith(("pbench ", "PBENCH_DATA=")):
-                words = line[line.index("pbench ") :].split()[1:]
-                known = {o for p in cli.get_command(None, words[0]).params for o in p.opts}
-                assert {w for w in words if w.startswith("-")} <= known, line
-
-
 SUGGESTIONS = [
     (["run", "--models", "aditive"], "additive"),
     (["run", "--dataset", "norman-smi"], "norman-sim"),

@@ -310,7 +310,7 @@ def test_wrong_questions_are_refused(additive, singles):
     with pytest.raises(PbenchError, match="doubels"):
         additive.folds(singles, split="doubels")
     for split in ("", "doubles,iid", "file.json"):
-        with pytest.raises(UsageError, match="name one registered split"):
+        with pytest.raises(UsageError, match="name one registered split" if split else "split '' names no split"):
             additive.folds(singles, split=split)
     other = anndata.AnnData(singles.X[:, :30], obs=singles.obs, var=singles.var.iloc[:30])
     assert additive.score(other) <= 0
