@@ -43,7 +43,7 @@ def _head(board: Board | Identification, words: Words, published: Published) -> 
     yield f"# {escape(words.title)}"
     yield f"[All boards]({above}{INDEX})"
     yield f"**What may be concluded:** {escape(words.may)}"
-    yield f"**What may not be concluded:** {escape(words.may_not)}"
+    yield "**What may not be concluded:**\n\n" + "\n".join(f"- {escape(line)}" for line in words.may_not.splitlines())
     if words.command:
         yield f"The one command that makes these results again:\n\n    {_line(words.command)}"
     own = [s for s in published.sources if (s.dataset, s.split) == (board.dataset, board.split)]

@@ -28,7 +28,7 @@ class Words:
     title
         What the board is about, in a line.
     may, may_not
-        What a reader may and may not conclude.
+        What a reader may and may not conclude; the latter with a line for each thing.
     command
         The one command that makes the results again; empty where no record says what that was.
     """

@@ -98,10 +98,10 @@ def arguments(command: str, where: str = "command") -> list[str]:
 
 def words_of(board: Board | Identification, entry: Entry | None, metrics: Mapping[str, MetricInfo]) -> Words:
     """Plain words for a board: those of its entry where there is one, followed by what the facts on the board forbid."""
-    limits = " ".join(_limits(board, metrics))
+    limits = list(_limits(board, metrics))
     if entry is not None:
         own = entry.words
-        return Words(own.title, own.may, f"{own.may_not} {limits}".strip(), own.command)
+        return Words(own.title, own.may, "\n".join([own.may_not, *limits]), own.command)
     if isinstance(board, Board):
         may = (
             "Which of these models come nearer to the measured means of these conditions, on this data set and split, as far as "
@@ -111,7 +111,7 @@ def words_of(board: Board | Identification, entry: Entry | None, metrics: Mappin
         may = (
             "Which of these models' codes say more about the latent variables that generated these cells, as far as ranks differ."
         )
-    return Words(str(board.card["title"]), may, limits or "That the order holds on other data.", _command(board))
+    return Words(str(board.card["title"]), may, "\n".join(limits) or "That the order holds on other data.", _command(board))
 
 
 def _command(board: Board | Identification) -> str:

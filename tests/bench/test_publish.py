@@ -264,7 +264,7 @@ def test_words_of_the_catalogue_stand_above_the_table_with_what_the_facts_forbid
     head = page.partition("## norman-mini")[0]
     assert "# Doubles \\| &lt;b&gt;here&lt;/b&gt;\n" in head
     assert "**What may be concluded:** Which model is \\`nearer\\`.\n" in head
-    assert "**What may not be concluded:** Much. That one of the" in head
+    assert "**What may not be concluded:**\n\n- Much.\n- That one of the" in head
     assert "\n    pbench run --dataset norman-mini --split doubles --seeds 2\n" in head
     # Boards of the catalogue come first.
     index = (root / "README.md").read_text()

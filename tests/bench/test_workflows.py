@@ -74,6 +74,8 @@ def test_ci_tests_on_every_python_that_the_package_declares():
     declared = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
     assert WORKFLOWS["ci.yml"]["jobs"]["test"]["strategy"]["matrix"]["python"] == declared
     assert ("ci.yml", "test", "bash .ci/run") in steps("run")
+    extras = set(re.findall(r"'\.\[([a-z,]+)\]'", "".join(script for _, _, script in steps("run"))))
+    assert {e for both in extras for e in both.split(",")} <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize(("name", "job", "words"), pbench_commands(), ids=lambda x: " ".join(x) if isinstance(x, list) else x)
