@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from .worker import load_plugins
 if TYPE_CHECKING:
     import pandas as pd
 
+Array = np.ndarray[Any, Any]
 #: A value matches where it differs by no more than ABSOLUTE + RELATIVE * \|value\|: other processors and libraries add up in another order.
 RELATIVE, ABSOLUTE = 1e-6, 1e-8
 NO_FILE = "the predictions are not in the bundle"
@@ -33,8 +33,8 @@ NO_VARIANCE = "reads predicted variances, which are not among the predictions"
 NO_METRIC = "the metric is not installed, or has another version"
 #: Needs of metrics for which the cells of the truth are gone through.
 CELL_NEEDS = frozenset(("cells", "variance", "truth_cells", "de"))
-TEXTS = ("perturbation", "context", "dose", "seen_k", "gi_class")
-NUMBERS = ("effect", "n_cells", "time")
+TEXTS = ("reason", "predicted", "fallback", "perturbation", "context", "dose", "seen_k", "gi_class")
+NUMBERS = ("value", "half_value", "effect", "n_cells", "time")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def score_again(job: ScoreAgain) -> Compared:
     also = [m for m in chosen if m.headline or job.facts.get("calibrates") or m.id in claimed_halves]
     on_halves = values if job.facts.get("against_half") else evaluate(also, half, answer)
     found = rows(values, chosen, against, answer, {}, on_halves).to_pandas()
-    differing, same = _compare(job, found, by_metric)
+    differing, same = _compare(job, found, [m.id for m in chosen])
     return Compared(problems + differing, same, unverified)
 
 
@@ -150,55 +150,40 @@ def _coverage(job: ScoreAgain, keys: list[str], answer: Answer) -> list[Problem]
     return found
 
 
-def _compare(job: ScoreAgain, found: pd.DataFrame, claimed: Mapping[str, pd.DataFrame]) -> tuple[list[Problem], int]:
-    """What differs between claimed rows and rows that were made again, and how many values do not."""
-    problems: list[Problem] = []
-    verified = 0
-    for metric, again in found.groupby("metric", sort=False):
-        there = {r["condition"]: r for r in _records(again)}
-        for row in _records(claimed[str(metric)]):
-            other = there.get(row["condition"])
-            if other is None:
-                # Named already, as a row that the split does not ask for.
-                continue
-            before = len(problems)
-            for what in ("value", "half_value", *NUMBERS):
-                if not close(row[what], other[what]):
-                    problems.append(_differs(job, row, what, row[what], other[what]))
-            for what in (*TEXTS, "predicted", "fallback"):
-                a, b = _plain(row[what]), _plain(other[what])
-                # The class of an interaction is only known to runs that went through the cells.
-                if a != b and not (what == "gi_class" and a is None):
-                    problems.append(_differs(job, row, what, a, b))
-            a, b = _plain(row["reason"]), _plain(other["reason"])
-            if a != b:
-                problems.append(_differs(job, row, "reason", a, b))
-            verified += len(problems) == before
-    return problems, verified
+def _compare(job: ScoreAgain, found: pd.DataFrame, names: Sequence[str]) -> tuple[list[Problem], int]:
+    """What differs between claimed rows of some metrics and rows that were made again, and how many rows do not."""
+    import pandas as pd
+
+    keys = ["metric", "condition"]
+    claimed = job.claimed[job.claimed["metric"].isin(names)]
+    place = pd.MultiIndex.from_frame(found[keys]).get_indexer(pd.MultiIndex.from_frame(claimed[keys]))
+    # A row without a counterpart is named already, as one that the split does not ask for.
+    claimed, found = claimed[place >= 0], found.iloc[place[place >= 0]]
+    differ: dict[str, Array] = {name: ~close(claimed[name], found[name]) for name in NUMBERS}
+    for name in TEXTS:
+        a, b = (frame[name].astype(object).where(frame[name].notna(), None).to_numpy() for frame in (claimed, found))
+        differ[name] = np.array([x != y for x, y in zip(a, b, strict=True)], dtype=bool)
+        if name == "gi_class":
+            # It is only known to runs that went through the cells.
+            differ[name] &= claimed[name].notna().to_numpy()
+    problems = []
+    for row in np.flatnonzero(np.any(list(differ.values()), axis=0)):
+        for name in (n for n, wrong in differ.items() if wrong[row]):
+            said, there = (_said(frame[name].iloc[row]) for frame in (claimed, found))
+            metric, condition = (str(claimed[k].iloc[row]) for k in keys)
+            problems.append(Problem.of(job.card, name, metric=metric, condition=condition, claimed=said, found=there))
+    return problems, len(claimed) - int(np.any(list(differ.values()), axis=0).sum())
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [dict(zip(frame.columns, values, strict=True)) for values in frame.itertuples(index=False, name=None)]
-
-
-def close(claimed: Any, found: Any) -> bool:
-    """Whether two numbers are the same one up to rounding; undefined equals undefined."""
-    a, b = (math.nan if v is None else float(v) for v in (claimed, found))
-    if math.isnan(a) or math.isnan(b):
-        return math.isnan(a) and math.isnan(b)
-    return a == b or abs(a - b) <= ABSOLUTE + RELATIVE * abs(b)
-
-
-def _plain(value: Any) -> Any:
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else value
-
-
-def _differs(job: ScoreAgain, row: Mapping[str, Any], what: str, claimed: Any, found: Any) -> Problem:
-    return Problem.of(
-        job.card, what, metric=row["metric"], condition=row["condition"], claimed=_said(claimed), found=_said(found)
-    )
+def close(claimed: Any, found: Any) -> Array:
+    """Whether numbers are the same up to rounding; undefined equals undefined."""
+    a, b = (np.asarray(values, dtype=np.float64) for values in (claimed, found))
+    with np.errstate(invalid="ignore"):
+        near = (a == b) | (np.abs(a - b) <= ABSOLUTE + RELATIVE * np.abs(b))
+    return np.where(np.isnan(a) | np.isnan(b), np.isnan(a) & np.isnan(b), near)
 
 
 def _said(value: Any) -> str:
-    plain = _plain(value)
-    return "undefined" if plain is None else f"{plain:.10g}" if isinstance(plain, float) else str(plain)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "undefined"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
