@@ -69,8 +69,8 @@ class TimeLeft:
 def rounded(seconds: float) -> str:
     """A time in the unit that a person would use.
 
-    >>> rounded(4.2), rounded(170), rounded(5000), rounded(200000)
-    ('5 s', '3 min', '1.4 h', '2.3 days')
+    >>> rounded(4.2), rounded(170), rounded(6000), rounded(200000)
+    ('5 s', '3 min', '1.7 h', '2.3 days')
     """
     if seconds < 90:
         return f"{max(5, 5 * round(seconds / 5)):d} s"

@@ -25,7 +25,7 @@
             "div",
             { class: "conclude" },
             el("div", { class: "may" }, el("h2", {}, "You may conclude"), el("p", {}, words.may)),
-            el("div", { class: "may-not" }, el("h2", {}, "You may not conclude"), el("p", {}, words.may_not)),
+            el("div", { class: "may-not" }, el("h2", {}, "You may not conclude"), el("ul", {}, String(words.may_not || "").split("\n").filter(Boolean).map((x) => el("li", {}, x)))),
           )
         : null,
       words.command ? command(words.command) : null,
