@@ -283,3 +283,10 @@ def test_identification_board(page, site):
         "return [...document.querySelectorAll('table.heat tbody tr')].map(r => [...r.cells].slice(1).map(c => c.innerText))"
     )
     assert heat == [[f"{x['by_latent'][z]:.2f}".replace("-", "−") for z in codes["latents"]] for x in codes["lines"]]
+
+
+def test_letters_beyond_z_are_whole_and_many_of_them_do_not_widen_the_page(page):
+    page.open(ADDRESS)
+    assert page.run("return pbench.lettersOf({letters: 'abz1a1'})") == ["a", "b", "z1", "a1"]
+    assert page.run("return pbench.shortLetters({letters: 'abcdefghijklmnopqrstuvwxyza1b1'})") == "abc… (28)"
+    assert page.run("return getComputedStyle(document.querySelector('.ranks')).overflowX") == "auto"

@@ -1,7 +1,7 @@
 // A board of predictions: below its heading (heading.js) the table, and below that what the findings say (findings.js).
 "use strict";
 (() => {
-  const { el, address, detailed, modelLink, num, known, decimals, seconds, spread, several, metricName, arrow, better, scale, whisker, scoreBar, choice, toggle, boardTitle } = pbench;
+  const { el, address, detailed, modelLink, num, known, decimals, seconds, shortLetters, spread, several, metricName, arrow, better, scale, whisker, scoreBar, choice, toggle, boardTitle } = pbench;
 
   const groupOf = { model: 0, reference: 1, gaming: 2 };
   // Where nothing is ranked the better mean goes first; what has no scores goes last.
@@ -92,7 +92,7 @@
     };
     if (anyRank) columns.push(rank);
     if (rows.some((x) => x.letters)) {
-      columns.push({ title: "letters", class: "letters", tip: "Models that share a letter cannot be told apart.", value: (x) => x.letters, cell: (x) => x.letters || el("span", { class: "none" }, "–") });
+      columns.push({ title: "letters", class: "letters", tip: "Models that share a letter cannot be told apart.", value: (x) => x.letters, cell: (x) => (x.letters ? el("span", { title: x.letters }, shortLetters(x)) : el("span", { class: "none" }, "–")) });
     }
     if (rows.some((x) => known(((x.scores || {})[b.primary] || {}).score))) {
       columns.push({

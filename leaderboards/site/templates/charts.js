@@ -1,7 +1,7 @@
 // Larger drawings made of plain elements, so that they print, follow the theme and fit a phone.
 "use strict";
 (() => {
-  const { el, modelLink, num, known, spread, share } = pbench;
+  const { el, lettersOf, modelLink, num, known, shortLetters, spread, share } = pbench;
   const percent = (x) => `${(100 * x).toFixed(2)}%`;
 
   function row(name, track, value, attributes) {
@@ -55,10 +55,11 @@
     const low = 1;
     const high = Math.max(2, Math.ceil(Math.max(...rows.map((x) => x.mean_rank))));
     const at = (x) => (x - low) / (high - low);
-    const all = [...new Set(rows.flatMap((x) => [...x.letters]))].sort();
+    const groups = Object.fromEntries(rows.map((x) => [x.slug, lettersOf(x)]));
+    const all = [...new Set(Object.values(groups).flat())].sort((p, q) => (Number(p.slice(1)) || 0) - (Number(q.slice(1)) || 0) || (p < q ? -1 : 1));
     const span = Object.fromEntries(
       all.map((l) => {
-        const members = rows.map((x, i) => (x.letters.includes(l) ? i : -1)).filter((i) => i >= 0);
+        const members = rows.map((x, i) => (groups[x.slug].includes(l) ? i : -1)).filter((i) => i >= 0);
         return [l, [members[0], members[members.length - 1]]];
       }),
     );
@@ -73,7 +74,7 @@
     const ticks = Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => low + i * step);
     return el(
       "div",
-      { class: "bars ranks" },
+      { class: "bars ranks", tabindex: "0", role: "group", "aria-label": "Mean ranks" },
       el("div", { class: "bar-row ends", "aria-hidden": "true" }, el("div", { class: "bar-name" }), el("div", { class: "track inset" }, ticks.map((t) => el("span", { class: "end", style: { left: percent(at(t)) } }, num(t)))), el("div", { class: "bar-value" })),
       rows.map((x, i) =>
         row(
@@ -87,10 +88,10 @@
               lanes.map((lane) => {
                 const l = lane.find((l) => span[l][0] <= i && i <= span[l][1]);
                 const end = l && (span[l][0] === i ? " first" : span[l][1] === i ? " last" : "");
-                return el("span", { class: `lane${l ? ` on${end}` : ""}${l && x.letters.includes(l) ? " member" : ""}`, "aria-hidden": "true" });
+                return el("span", { class: `lane${l ? ` on${end}` : ""}${l && groups[x.slug].includes(l) ? " member" : ""}`, "aria-hidden": "true" });
               }),
             ),
-            el("span", { class: "soft small" }, x.letters),
+            el("span", { class: "soft small" }, shortLetters(x)),
           ],
         ),
       ),

@@ -104,8 +104,12 @@
     return node;
   }
 
+  // A letter may have a number behind it: after z comes a1. Many letters are no help to a reader and are counted.
+  const lettersOf = (x) => String(x.letters || "").match(/[a-z]\d*/g) || [];
+  const shortLetters = (x) => (lettersOf(x).length > 8 ? `${lettersOf(x).slice(0, 3).join("")}… (${lettersOf(x).length})` : x.letters);
+
   Object.assign(pbench, {
-    el, svg, num, known, decimals, seconds, spread, several, metricName, arrow, better, link, address, detailed, modelLink, outside, choice, toggle, say,
+    el, svg, num, known, decimals, seconds, spread, several, lettersOf, shortLetters, metricName, arrow, better, link, address, detailed, modelLink, outside, choice, toggle, say,
     boardTitle, later,
   });
 })();
