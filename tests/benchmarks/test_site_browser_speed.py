@@ -6,11 +6,19 @@ driver needs to ask for them is not in them.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from browser import Page, chromium, lacking
 from site_folder import write_site
 
-BOARD = "#/board/norman-mini--doubles"
+#: A site of that size that `tests/support/synthetic_records.py FOLDER 100 20 500` has built of records, in place of made-up data files.
+BUILT = os.environ.get("PBENCH_BENCH_BUILT_SITE")
+BOARD, MODEL = "#/board/norman-mini--doubles", "gears"
+if BUILT:
+    _first = sorted(path for path in (Path(BUILT) / "data" / "model").iterdir())[0]
+    BOARD, MODEL = f"#/board/{_first.name}", sorted(path.stem for path in _first.iterdir())[0]
 ROUNDS = 7
 #: Two frames later everything that a script did has been laid out and painted.
 PAINTED = "requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - from)));"
@@ -31,8 +39,9 @@ def page(tmp_path_factory):
         pytest.skip(lacking())
     for package in ("itables", "plotly"):
         pytest.importorskip(package, reason="the packages of pbench[site] are not installed")
-    folder = tmp_path_factory.mktemp("large")
-    write_site(folder, models=100, boards=20, conditions=500, files=2)
+    folder = Path(BUILT) if BUILT else tmp_path_factory.mktemp("large")
+    if not BUILT:
+        write_site(folder, models=100, boards=20, conditions=500, files=2)
     with chromium() as driver:
         yield Page(driver, folder)
 
@@ -46,7 +55,7 @@ def report(benchmark, measure):
 
 
 @pytest.mark.parametrize(
-    "name, address", {"home": "#/", "board": BOARD, "model": f"{BOARD}/model/gears"}.items(), ids=("home", "board", "model")
+    "name, address", {"home": "#/", "board": BOARD, "model": f"{BOARD}/model/{MODEL}"}.items(), ids=("home", "board", "model")
 )
 def test_load(benchmark, page, name, address):
     """From the start of the navigation until the table of the page is painted."""
@@ -70,7 +79,7 @@ def test_scatter(benchmark, page):
     )["identifier"]
 
     def measure():
-        page.open(f"{BOARD}/model/gears/7")
+        page.open(f"{BOARD}/model/{MODEL}/7")
         return page.until("return window.painted")
 
     report(benchmark, measure)
