@@ -208,7 +208,7 @@ def load_plugin_file(path: Path | str) -> list[str]:
         if isinstance(value, type) and value.__module__ == module_name and _looks_like_model(value):
             added.append(_register(models, str(getattr(value, "name", None) or kebab(value.__name__)), value, path))
         elif isinstance(value, Dataset):
-            added.append(_register(datasets, value.card.name, value, path))
+            added.append(_register(datasets, str(getattr(value.card, "name", "")), value, path))
         elif isinstance(value, MetricInfo):
             added.append(_register(metrics, value.id, value, path))
     for name, function in getattr(module, "SPLITS", {}).items():
@@ -219,6 +219,8 @@ def load_plugin_file(path: Path | str) -> list[str]:
 
 
 def _register(registry: Registry, name: str, value: Any, path: Path) -> str:
+    if misfit := unfit(registry.kind, name, value):
+        raise UsageError(f"--plugin {path}: {registry.kind} '{name}': {misfit}.")
     origin = f"file {path.name}"
     registry.add(name, guarded(value, name, origin), summary=summary_of(value), origin=origin)
     return f"{registry.kind}:{name}"
