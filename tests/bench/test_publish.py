@@ -335,7 +335,8 @@ def test_every_published_board_can_be_made_by_its_command(entry):
     assert command is not None
     given = command.make_context("run", arguments(entry.words.command)).params
     assert given["dataset"] == entry.dataset and given["split"] == entry.split.partition("[")[0]
-    assert int(given["seeds"]) >= 3 and given["models"] == "all"
+    assert int(given["seeds"]) >= 3
+    assert given["models"] == "all" or "only baselines were run" in entry.words.may_not
     assert entry.dataset.partition("[")[0] in registry.datasets
     simulated = registry.datasets.get(entry.dataset.partition("[")[0]).card.simulated
     assert entry.nightly == simulated
