@@ -34,7 +34,7 @@ def check_metric(info: MetricInfo) -> Iterator[Verdict]:
     if not isinstance(info, MetricInfo):
         problem = f"this is {type(info).__name__}; a metric is a MetricInfo, whose `function` computes the values."
         return iter([Verdict(FACTS, problem)])
-    # A copy: whatever this metric does to its inputs, the next one gets its own.
+    # A copy: whatever this metric does to its inputs, the next one gets its own. Functions are not copied, so they hold no arrays.
     stage = copy.deepcopy(_stage(info.of_latents))
     return verdicts(CHECKS, info, stage, needed=(VALUES,))
 
@@ -244,7 +244,7 @@ def _arrays(comparison: Comparison) -> Iterator[Array]:
 def _declared(info: MetricInfo, stage: Stage) -> str | None:
     declared = (*info.needs, *info.reads)
     try:
-        bare = _values(info, stage.bare(declared)).value
+        bare = _values(info, stage.bare(stage.middling, declared)).value
     except Exception as error:  # noqa: BLE001 - whatever it raises without what it did not ask for is the finding
         return f"fails where only {', '.join(declared)} are there ({type(error).__name__}: {error}); name what it reads in needs."
     if not np.array_equal(bare, _values(info, stage.middling).value, equal_nan=True):

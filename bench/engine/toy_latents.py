@@ -36,7 +36,7 @@ def stage_of_codes() -> Stage:
             "a single latent variable": _of(_single(latents)),
             "cells that were seen once": _of(replace(middling, unit=np.arange(n), time=np.full(n, np.nan))),
         },
-        lambda names: _of(middling),
+        lambda comparison, names: replace(comparison),
     )
 
 

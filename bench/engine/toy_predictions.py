@@ -44,7 +44,7 @@ class Stage:
     odd
         Comparisons on which a metric may well be undefined, and must not fail.
     bare
-        `middling` with only what a metric's `needs` and `reads` name.
+        A comparison with only what a metric's `needs` and `reads` name.
     """
 
     perfect: Comparison
@@ -53,7 +53,7 @@ class Stage:
     moved: Comparison
     order: Array | None
     odd: Mapping[str, Comparison]
-    bare: Callable[[tuple[str, ...]], Comparison]
+    bare: Callable[[Comparison, tuple[str, ...]], Comparison]
 
 
 def stage_of_predictions() -> Stage:
@@ -95,7 +95,7 @@ def stage_of_predictions() -> Stage:
             "a prediction of zero": Comparison(truth, np.zeros_like(mean), np.zeros_like(mean)),
             "one predicted cell each": _sampled(truth, {i: x[:1].toarray() for i, x in own.items()}),
         },
-        lambda names: _bare(middling, names),
+        _bare,
     )
 
 
