@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,6 +69,11 @@ class Board:
     def grey(self) -> frozenset[str]:
         """Metrics that do not tell the controls apart, or of which that is not known, and so rank nothing."""
         return _grey(self.controls, self.unknown)
+
+    def place(self, line: Line) -> tuple[bool, float, str]:
+        """What lines are sorted by: best first by the primary metric, or by name where it is grey; models with gaps last."""
+        value = line.cells[PRIMARY].mean if PRIMARY in line.cells and PRIMARY not in self.grey else math.nan
+        return not line.complete and line not in self.common, math.inf if math.isnan(value) else value, line.model
 
     def why_grey(self, metric: str) -> str:
         """Why a grey metric ranks nothing."""

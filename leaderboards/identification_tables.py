@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..bench.contracts.latents import CLAIMS
 from ..bench.contracts.metric import MetricInfo
 from .identification import PRIMARY, CodeLine, Identification, Score, ahead
+from .order import headline_of
 from .text import ARROWS, escape, number, span, table
 
 #: Said on every board: what is proved for one kind of data is easily believed of another.
@@ -19,8 +20,8 @@ GUARANTEE = (
 
 def identification(board: Identification, metrics: Mapping[str, MetricInfo]) -> str:
     """Markdown of one board."""
-    shown = [metrics[m] for m in board.metrics if metrics[m].headline] or [metrics[m] for m in board.metrics[:6]]
-    scored = sorted((x for x in board.lines if x.status == "ok" and (x.scores or x.agreement)), key=_place)
+    shown = [metrics[m] for m in headline_of(board.metrics, metrics)]
+    scored = sorted((x for x in board.lines if x.status == "ok" and (x.scores or x.agreement)), key=standing)
     competing = [x for x in scored if not x.reference_row]
     reference = [x for x in scored if x.reference_row]
     parts = [f"## {escape(board.dataset)} · {escape(board.split)} · latent variables", _facts(board)]
@@ -39,7 +40,8 @@ def identification(board: Identification, metrics: Mapping[str, MetricInfo]) -> 
     return "\n\n".join(parts)
 
 
-def _place(line: CodeLine) -> tuple[float, str]:
+def standing(line: CodeLine) -> tuple[float, str]:
+    """What lines are sorted by: best first by the primary metric, those without it last."""
     value = line.scores[PRIMARY].mean if PRIMARY in line.scores else math.nan
     return math.inf if math.isnan(value) else -value, line.model
 
@@ -64,7 +66,7 @@ def ranks(lines: Sequence[CodeLine]) -> dict[str, int]:
 
 def places(board: Identification) -> dict[str, int]:
     """Ranks of the models on a board, as its table shows them."""
-    return ranks(sorted((x for x in board.lines if x.status == "ok" and x.scores and not x.reference_row), key=_place))
+    return ranks(sorted((x for x in board.lines if x.status == "ok" and x.scores and not x.reference_row), key=standing))
 
 
 def _facts(board: Identification) -> str:

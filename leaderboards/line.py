@@ -51,6 +51,21 @@ class Line:
         """Answered and scored on everything that the board asks: all folds, all conditions, all seeds."""
         return self.status == "ok" and self.predicted == self.asked and self.scored
 
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """Status for a reader and why there are no values; a model that ran and was not scored is not ``ok``."""
+        if self.status != "ok":
+            return self.status, self.reason
+        if not self.cells:
+            return ("outdated" if self.outdated else "not_scored"), "; ".join(sorted(set(self.outdated.values())))
+        if self.predicted:
+            return "ok", ""
+        if not self.absent:
+            return "absent", "no fold was run under all seeds of the model"
+        reasons = sorted(self.absent.items(), key=lambda item: (-item[1], item[0]))
+        said = [f"{n} of {self.asked}: {reason}" for reason, n in reasons[:3]]
+        return "absent", "; ".join(said + ["…"] * (len(reasons) > 3))
+
 
 def fold_sizes(cards: Iterable[Card]) -> dict[str, int]:
     """How many conditions each fold asks, of all models on a board together: a fold that one has not run is asked all the same."""

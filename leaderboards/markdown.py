@@ -11,7 +11,7 @@ from .board import Board, Line
 from .controls import NO_CHANGE, POSITIVE, SHUFFLED, TRAIN_MEAN, TRAINED
 from .identification import Identification
 from .identification_tables import identification
-from .order import PRIMARY
+from .order import PRIMARY, headline_of
 from .side_by_side import side_by_side
 from .text import ARROWS, escape, number, table
 
@@ -56,8 +56,8 @@ def render(
 
 def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     shown = [metrics[m] for m in metrics if m in board.metrics]
-    headline = [m for m in shown if m.headline] or shown[:6]
-    scored = sorted((x for x in board.lines if x.status == "ok" and x.cells and x.predicted), key=lambda x: _place(x, board))
+    headline = [metrics[m] for m in headline_of([m.id for m in shown], metrics)]
+    scored = sorted((x for x in board.lines if x.status == "ok" and x.cells and x.predicted), key=board.place)
     competing = [x for x in scored if not x.reference_row]
     reference = [x for x in scored if x.reference_row]
     other = sorted((x for x in board.lines if x not in scored), key=lambda x: x.model)
@@ -67,7 +67,7 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     if board.common:
         parts += [
             f"### Models on the {board.common[0].predicted} of {board.common[0].asked} conditions that all of them answered",
-            tables.models(board, sorted(board.common, key=lambda x: _place(x, board)), headline, ranked=True),
+            tables.models(board, sorted(board.common, key=board.place), headline, ranked=True),
         ]
     if reference:
         parts += [
@@ -95,24 +95,10 @@ def _board(board: Board, metrics: Mapping[str, MetricInfo]) -> str:
     return "\n\n".join(parts)
 
 
-def _place(line: Line, board: Board) -> tuple[bool, float, str]:
-    """Best first by the primary metric, or by name where it is grey; models with gaps last."""
-    value = line.cells[PRIMARY].mean if PRIMARY in line.cells and PRIMARY not in board.grey else math.nan
-    return not line.complete and line not in board.common, math.inf if math.isnan(value) else value, line.model
-
-
 def _why(line: Line) -> tuple[str, str]:
     """Status and reason of a model that has no values."""
-    if line.status != "ok":
-        return line.status.replace("_", " "), escape(line.reason)
-    if not line.cells:
-        return "outdated" if line.outdated else "not scored", escape("; ".join(sorted(set(line.outdated.values()))))
-    if not line.absent:
-        return "absent", "no fold was run under all seeds of the model"
-    reasons = sorted(line.absent.items(), key=lambda item: (-item[1], item[0]))
-    return "absent", "; ".join(f"{n} of {line.asked}: {escape(reason)}" for reason, n in reasons[:3]) + (
-        "; …" if len(reasons) > 3 else ""
-    )
+    status, reason = line.outcome
+    return status.replace("_", " "), escape(reason)
 
 
 def _facts(board: Board) -> str:

@@ -20,6 +20,11 @@ Array = np.ndarray[Any, Any]
 PRIMARY = "l2@all"
 
 
+def headline_of(names: Sequence[str], metrics: Mapping[str, MetricInfo]) -> tuple[str, ...]:
+    """The metrics of a board's first table: those made for it, or the first six where there are none."""
+    return tuple(m for m in names if metrics[m].headline) or tuple(names[:6])
+
+
 @dataclass(frozen=True)
 class Order:
     """Models in order.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...bench.contracts.metric import MetricInfo
 from ...bench.engine.calibration import Calibration
-from ...bench.engine.inference import context_mean, gain
+from ...bench.engine.inference import context_mean
 from ..board import Board
 from ..cells import Cell
 from ..controls import Controls
@@ -65,11 +65,8 @@ def board_data(
         "headline": list(behind.headline),
         "grey": {m: board.why_grey(m) for m in board.metrics if m in board.grey},
         "controls": {m: _controls(m, board.controls[m], behind) for m in board.metrics if m in board.controls},
-        "lines": [
-            _line(x, board, behind, metrics) | {"detail": x.model in with_file}
-            for x in sorted(lines, key=lambda x: _place(x, board, metrics))
-        ],
-        "common": [_line(x, board, behind, metrics) for x in sorted(board.common, key=lambda x: _place(x, board, metrics))],
+        "lines": [_line(x, board, behind, metrics) | {"detail": x.model in with_file} for x in sorted(lines, key=board.place)],
+        "common": [_line(x, board, behind, metrics) for x in sorted(board.common, key=board.place)],
         "common_n": board.common[0].predicted if board.common else 0,
         "order": _order(board),
         "strata": [
@@ -89,17 +86,8 @@ def board_data(
     }
 
 
-def _place(line: Line, board: Board, metrics: Mapping[str, MetricInfo]) -> tuple[bool, float, str]:
-    """Best first by the primary metric, or by name where it is grey; models with gaps last."""
-    value = math.inf
-    if PRIMARY in line.cells and PRIMARY not in board.grey and not math.isnan(line.cells[PRIMARY].mean):
-        info = metrics[PRIMARY]
-        value = -float(gain([line.cells[PRIMARY].mean], direction=info.direction, perfect=info.perfect)[0])  # pyright: ignore[reportArgumentType]
-    return not line.complete and line not in board.common, value, line.model
-
-
 def _line(line: Line, board: Board, behind: Measured, metrics: Mapping[str, MetricInfo]) -> dict[str, Any]:
-    status, reason = _status(line)
+    status, reason = line.outcome
     cards = behind.cards.get(line.model, ())
     order = board.order
     return {
@@ -127,19 +115,6 @@ def _line(line: Line, board: Board, behind: Measured, metrics: Mapping[str, Metr
         },
         "outranks": list(board.gaming.outranks.get(line.model, ())) if board.gaming else [],
     }
-
-
-def _status(line: Line) -> tuple[str, str]:
-    """Status of a line and why it has no values; a model that ran and was not scored is not ``ok`` for a reader."""
-    if line.status != "ok":
-        return line.status, line.reason
-    if not line.cells:
-        return ("outdated" if line.outdated else "not_scored"), "; ".join(sorted(set(line.outdated.values())))
-    if line.predicted:
-        return "ok", ""
-    return "absent", "no fold was run under all seeds of the model" if not line.absent else "; ".join(
-        f"{n} of {line.asked}: {reason}" for reason, n in sorted(line.absent.items(), key=lambda item: (-item[1], item[0]))[:3]
-    )
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from typing import Any
 
 from ...bench.contracts.metric import MetricInfo
 from ..identification import PRIMARY, Agreement, CodeLine, Identification
-from ..identification_tables import places
+from ..identification_tables import places, standing
 from ..line import split_audit
+from ..order import headline_of
 from ..published import Words
 from ..slugs import slug
 from .board_data import head
-from .measured import Card, headline_of
+from .measured import Card
 from .script import interval, number
 
 
@@ -35,13 +36,8 @@ def codes_data(
         "headline": list(headline),
         "latents": list(board.latents),
         "known": board.known,
-        "lines": [_line(x, ranked, prior.get(x.model, [])) for x in sorted(board.lines, key=_place)],
+        "lines": [_line(x, ranked, prior.get(x.model, [])) for x in sorted(board.lines, key=standing)],
     }
-
-
-def _place(line: CodeLine) -> tuple[float, str]:
-    value = line.scores[PRIMARY].mean if PRIMARY in line.scores else float("nan")
-    return float("inf") if value != value else -value, line.model
 
 
 def _line(line: CodeLine, ranked: Mapping[str, int], prior: list[str]) -> dict[str, Any]:

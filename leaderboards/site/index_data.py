@@ -11,12 +11,11 @@ from ..identification import PRIMARY as CODES
 from ..identification import CodeLine, Identification
 from ..identification_tables import places
 from ..line import Line
-from ..order import PRIMARY
+from ..order import PRIMARY, headline_of
 from ..published import Published
 from ..side_by_side import SHOWN
 from ..slugs import slug
 from .addresses import IDENTIFICATION, PREDICTION, address, kind, place
-from .measured import headline_of
 from .script import interval, number
 
 SEED_TO_SEED = "seed to seed"

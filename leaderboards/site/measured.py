@@ -15,6 +15,7 @@ from ..aligned import Aligned, align, unit_names
 from ..board import Board
 from ..counted import of_this_version, rows_of
 from ..identification import Identification
+from ..order import headline_of
 from ..published import Published
 
 Card = Mapping[str, Any]
@@ -79,11 +80,6 @@ def cards_of(board: Board | Identification, cards: Iterable[Card]) -> list[Card]
         and (c.get("predicts", True) if predicts else c["model"] in {x.model for x in board.lines})
     ]
     return sorted(own, key=lambda c: c["score_id"])
-
-
-def headline_of(names: Sequence[str], metrics: Mapping[str, MetricInfo]) -> tuple[str, ...]:
-    """The metrics of a board's first table: those made for it, or the first six where there are none."""
-    return tuple(m for m in names if metrics[m].headline) or tuple(names[:6])
 
 
 def _parts(rows: pd.DataFrame) -> dict[tuple[str, str], Array]:
