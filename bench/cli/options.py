@@ -62,6 +62,19 @@ def jobs_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+class Memory(click.ParamType):
+    """An amount of memory, ``4GB`` or ``512MB``; a bare number is megabytes. The value is in MB of 2^20 bytes."""
+
+    name = "memory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?b?)?\s*", str(value), re.IGNORECASE)
+        megabytes = float(match[1]) * 1024.0 ** "kmgt".index((match[2] or "m").lower()) / 1024 if match else 0.0
+        if not 0 < megabytes < float("inf"):
+            self.fail(f"{value!r} is no amount of memory; give one such as 4GB or 512MB.", param, ctx)
+        return megabytes
+
+
 class NamedPath(click.Path):
     """A path that is not the empty string, which would silently stand for the folder where the command is typed."""
 

@@ -11,6 +11,7 @@ import click
 from ..contracts.errors import UsageError
 from ..engine.run import Matrix, Summary, run_matrix
 from .options import (
+    Memory,
     dataset_requests,
     file_options,
     jobs_option,
@@ -65,7 +66,13 @@ from .requests import (
 )
 @jobs_option
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds after which a job is stopped.")
-@click.option("--memory", "memory_mb", type=click.FloatRange(0, min_open=True), help="Megabytes that a job may allocate.")
+@click.option(
+    "--memory",
+    "memory_mb",
+    type=Memory(),
+    metavar="SIZE",
+    help="Memory that each process may allocate, such as 4GB; larger data are streamed.",
+)
 @click.option(
     "--resource",
     "resources",

@@ -162,13 +162,17 @@ def _stage_all(
     requests = []
     for dataset in matrix.datasets:
         reporter.phase(f"reading {dataset.name}")
-        requests.append(StageRequest(dataset, dataset.dataset().data_id(), matrix.splits, cells, matrix.plugins, cell_truth))
+        data_id = dataset.dataset().data_id()
+        requests.append(
+            StageRequest(dataset, data_id, matrix.splits, cells, matrix.plugins, cell_truth, memory_mb=matrix.memory_mb)
+        )
     staged: dict[int, Staged] = {}
     outcomes = execute(
         stage,
         requests,
         workers=matrix.jobs,
         preload=slow_imports(models),
+        memory_mb=matrix.memory_mb,
         on_start=lambda k: reporter.phase(f"preparing {requests[k].dataset.name}"),
     )
     for outcome in outcomes:
@@ -239,6 +243,7 @@ def _plan(
                         audit=_with_model(split.audit, manifest, model, sources),
                         refit=matrix.overwrite == "always",
                         encode=matrix.encode,
+                        memory_mb=matrix.memory_mb,
                     )
                     if missing := [s.missing for s in sources.values() if s.missing] + _unable(matrix, model, meta["paired"]):
                         card = base_card(job, time.time()) | {"status": "unavailable", "reason": missing[0]}

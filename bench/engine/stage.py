@@ -60,7 +60,8 @@ class DatasetRequest:
 class StageRequest:
     """One data set with the splits that are wanted of it; a split is a `Request` or the path of a manifest file.
 
-    `cells` stores the cells for models that read them, `cell_truth` works out what metrics of cells need.
+    `cells` stores the cells for models that read them, `cell_truth` works out what metrics of cells need; `memory_mb` bounds
+    what is held in memory at a time, where the user gives a bound.
     """
 
     dataset: DatasetRequest
@@ -69,6 +70,7 @@ class StageRequest:
     cells: bool
     plugins: Sequence[str] = ()
     cell_truth: bool = False
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Job:
     cell_truth: Path | None = None
     refit: bool = False
     encode: bool = False
+    memory_mb: float | None = None
 
 
 def run_job(job: Job) -> dict[str, Any]:
