@@ -177,7 +177,9 @@ def write_bundle(
         raise UsageError(f"--note has {len(note)} characters; {MAX_NOTE} are the most.")
     _check_free(out, chosen)
     write_folder(
-        out.with_name(f".{out.name}.new"), lambda folder: _write(results, folder, chosen, name, note, predictions, shifts)
+        out.with_name(f".{out.name}.new"),
+        lambda folder: _write(results, folder, chosen, name, note, predictions, shifts),
+        sealed=False,
     )
     made = out.with_name(f".{out.name}.new")
     try:
