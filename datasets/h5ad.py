@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..bench.contracts.condition import check_name
 from ..bench.contracts.errors import DataError, PbenchError, suggestion
+from .h5ad_bounds import check, check_weight
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,43 +38,21 @@ def opened(path: Path) -> Iterator[Any]:
 
     try:
         with h5py.File(path, "r") as f:
-            for part in ("X", "obs", "var", "layers"):
-                if elsewhere := _elsewhere(f, part):
-                    raise DataError(
-                        f"{path.name}: '{elsewhere}' is a link, or its values lie in another file, which is never followed; "
-                        "copy the values into this file."
-                    )
-                if part in ("obs", "var") and part not in f:
+            check(f, path.name, ("X", "obs", "var", "layers"))
+            for part in ("obs", "var"):
+                if part not in f:
                     raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
+            check_weight(f, path.name, ("obs", "var"))
             yield f
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
-    except PbenchError:
+    except (PbenchError, MemoryError):
         raise
     except Exception as error:  # a damaged file can raise whatever h5py, anndata or a decompressor raises
         raise DataError(
             f"{path.name} is no readable HDF5 file of AnnData ({' '.join(str(error).split())[:300]}); it may be truncated or "
             "damaged: fetch or copy it again, or read it with anndata and write it again with adata.write_h5ad()."
         ) from error
-
-
-def _elsewhere(f: Any, part: str) -> str | None:
-    """The first element in `part` that is a soft or external link, or a dataset whose bytes lie in another file."""
-    import h5py
-
-    def linked(name: str, link: Any) -> str | None:
-        return None if isinstance(link, h5py.HardLink) else f"{part}/{name}"
-
-    def outside(name: str, item: Any) -> str | None:
-        return f"{part}/{name}" if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external) else None
-
-    if part not in f.keys():
-        return None
-    if not isinstance(f.get(part, getlink=True), h5py.HardLink):
-        return part
-    if isinstance(f[part], h5py.Dataset):
-        return part if outside("", f[part]) else None
-    return f[part].visititems_links(linked) or f[part].visititems(outside)
 
 
 def elements(path: Path, layer: str | None, gene_names: str | None) -> tuple[Any, pd.DataFrame, Any]:
@@ -98,23 +78,38 @@ def elements(path: Path, layer: str | None, gene_names: str | None) -> tuple[Any
             raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
         if layer is None and "X" not in f:
             raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
+        element = "X" if layer is None else f"layers/{layer}"
+        check_weight(f, path.name, ("obs", "var", element))
         obs: Any = read_elem(f["obs"])
         var: Any = read_elem(f["var"])
-        X: Any = read_elem(f["X"] if layer is None else f[f"layers/{layer}"])
+        name = "X" if layer is None else f"layers['{layer}']"
+        # Before it is read: memory is taken for as many rows as a sparse matrix says that it has.
+        _check_shape(_declared_shape(f[element]), len(obs), len(var), f"{path.name}: {name}")
+        X: Any = read_elem(f[element])
         if sparse.issparse(X):
             # Without this, an index beyond the last gene would be read from somebody else's memory.
             X.check_format(full_check=True)
     values = X.data if sparse.issparse(X) else X
-    name = "X" if layer is None else f"layers['{layer}']"
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
         raise DataError(f"{path.name}: {name} is no matrix of real numbers; name the layer that holds expression with --layer.")
-    if X.shape != (len(obs), len(var)):
-        shape = " x ".join(map(str, X.shape))
-        raise DataError(
-            f"{path.name}: {name} is {shape}, obs has {len(obs)} rows and var {len(var)}; the file is damaged, write it again."
-        )
+    _check_shape(X.shape, len(obs), len(var), f"{path.name}: {name}")
     genes = var.index.astype(str)
     if gene_names is not None:
         names = var[gene_names].astype(str)
         genes = genes.where(names.duplicated(keep=False).to_numpy(), names.to_numpy())
+    check_name(max(genes, key=len, default=""), f"{path.name}: var")
     return X, obs, genes
+
+
+def _declared_shape(item: Any) -> tuple[int, ...] | None:
+    """What a matrix says of its shape; None where it is something else, of which more is said once it is read."""
+    if hasattr(item, "shape"):
+        return item.shape if item.dtype.kind in "biuf" and item.shape else None
+    held = item.attrs.get("shape", item.attrs.get("h5sparse_shape"))
+    return None if held is None else tuple(int(n) for n in np.ravel(held)[:4])
+
+
+def _check_shape(shape: tuple[int, ...] | None, n: int, genes: int, what: str) -> None:
+    if shape is not None and shape != (n, genes):
+        said = " x ".join(map(str, shape))
+        raise DataError(f"{what} is {said}, obs has {n} rows and var {genes}; the file is damaged, write it again.")

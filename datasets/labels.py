@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from ..bench.contracts.condition import CONTROL, Condition
+from ..bench.contracts.condition import CONTROL, Condition, check_name
 from ..bench.contracts.errors import DataError
 
 Parse = Callable[[str], tuple[str, ...]]
@@ -93,4 +93,6 @@ def canonical(label: str, parse: Parse, *, where: str) -> str:
         raise DataError(
             f"{where}: the label {shown(label)} names a target '{CONTROL}', which is kept for unperturbed cells; rename it."
         )
+    for target in targets:
+        check_name(target, where)
     return Condition(tuple(sorted(set(targets)))).label

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from .errors import DataError
 
 CONTROL = "control"
+#: Characters that a name may have: it stands in tables, on boards and in the names of rows.
+MOST_LETTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Condition:
             raise DataError(f"a target occurs twice in {targets}; a condition names each target once.")
         if CONTROL in targets or "" in targets:
             raise DataError(f"{targets} contains an empty name or '{CONTROL}', which is kept for unperturbed cells.")
+        for name in (*targets, *(() if self.context is None else (str(self.context),))):
+            check_name(name, "a condition")
+        if not all(map(isfinite, doses)) or not (self.time is None or isfinite(self.time)):
+            raise DataError(f"the doses {doses} or the time {self.time} of {targets} are no finite numbers.")
         order = sorted(range(len(targets)), key=targets.__getitem__)
         object.__setattr__(self, "targets", tuple(targets[i] for i in order))
         object.__setattr__(self, "doses", tuple(doses[i] for i in order) if doses else ())
@@ -87,8 +94,20 @@ class Condition:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Condition:
-        """The condition that `to_dict` has written."""
-        return cls(tuple(value["targets"]), tuple(value.get("doses", ())), value.get("time"), value.get("context"))
+        """The condition that `to_dict` has written.
+
+        Raises
+        ------
+        ValueError
+            If `value` is something else, as what a stranger has written may be.
+        """
+        targets, doses = value["targets"], value.get("doses", [])
+        time, context = value.get("time"), value.get("context")
+        texts = isinstance(targets, list) and all(isinstance(t, str) for t in targets) and isinstance(context, str | None)
+        numbers = isinstance(doses, list) and all(type(n) in (int, float) and abs(n) < 1e300 for n in (*doses, time or 0))
+        if not texts or not numbers:
+            raise ValueError("targets are a list of texts, doses a list of numbers, time a number and context a text")
+        return cls(tuple(targets), tuple(doses), time, context)
 
     def single(self, target: str) -> Condition:
         """The condition that perturbs only `target`, at the same dose, time and context."""
@@ -98,6 +117,14 @@ class Condition:
     def control(self) -> Condition:
         """The unperturbed condition of the same context (controls carry no dose and no time)."""
         return Condition(context=self.context)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `DataError` unless a name of a target, context or gene can be written to a file and shown in a table."""
+    if len(name) > MOST_LETTERS:
+        raise DataError(f"{where} has a name of {len(name):,} characters ({name[:40]!r}…), and {MOST_LETTERS:,} are the most.")
+    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DataError(f"{where} has the name {name[:40]!r}, which is no Unicode text; write the file again.")
 
 
 def escape(target: str) -> str:

@@ -14,6 +14,8 @@ from .errors import DataError
 from .identity import canonical_json, content_id
 
 SCHEMA = 1
+#: Bytes of a manifest that are read: the barcodes of ten million test cells have less.
+LARGEST = 2**30
 ROLES = ("train", "validation", "test", "excluded")
 
 
@@ -108,31 +110,51 @@ class SplitManifest:
             If the file is not a manifest or its content does not match its id.
         """
         try:
-            value = json.loads(Path(path).read_text())
+            value = json.loads(_text(Path(path)))
             rows = [(Condition.from_dict(r["condition"]), r) for r in value["conditions"]]
             manifest = cls(
-                dataset=value["dataset"],
-                data_id=value["data_id"],
-                split=value["split"],
-                params=value["params"],
-                fold=value["fold"],
-                generator_version=value["generator_version"],
-                roles={c: r["role"] for c, r in rows},
-                reasons={c: r["reason"] for c, r in rows if "reason" in r},
-                subgroups={c: r["subgroups"] for c, r in rows if "subgroups" in r},
-                test_cells=tuple(value["test_cells"]),
-                declared=value["declared"],
+                **{name: _of(str, value[name]) for name in ("dataset", "data_id", "split", "fold")},
+                params=_of(dict, value["params"]),
+                generator_version=_of(int, value["generator_version"]),
+                roles={c: _of(str, r["role"]) for c, r in rows},
+                reasons={c: _of(str, r["reason"]) for c, r in rows if "reason" in r},
+                subgroups={c: _texts(r["subgroups"]) for c, r in rows if "subgroups" in r},
+                test_cells=tuple(_of(str, cell) for cell in _of(list, value["test_cells"])),
+                declared=_texts(value["declared"]),
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            found = manifest.id
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError) as error:
             raise DataError(
-                f"{path} is not a pbench split manifest ({error!r}). Write one with: pbench show SPLIT --dataset NAME --out FILE"
+                f"{path} is not a pbench split manifest ({_said(error)}). Write one with: pbench show SPLIT --dataset NAME --out FILE"
             ) from error
         if len(manifest.roles) != len(rows):
             raise DataError(f"{path} lists a condition twice; every condition has exactly one role.")
         if unknown := sorted(set(manifest.roles.values()) - set(ROLES)):
             raise DataError(f"{path} has the unknown role {unknown[0]!r}. Known: {', '.join(ROLES)}.")
-        if manifest.id != value.get("id"):
-            raise DataError(
-                f"{path} was edited: its content hashes to {manifest.id[:12]}, its id says {str(value.get('id'))[:12]}."
-            )
+        if found != value.get("id"):
+            raise DataError(f"{path} was edited: its content hashes to {found[:12]}, its id says {str(value.get('id'))[:12]!r}.")
         return manifest
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no such file: {path}")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"it has more than {LARGEST // 2**20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def _of(kind: type[Any], value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:60]!r} is no {kind.__name__}")
+    return value
+
+
+def _texts(value: Any) -> Mapping[str, str]:
+    return {name: _of(str, text) for name, text in _of(dict, value).items()}
+
+
+def _said(error: Exception) -> str:
+    """What is wrong on one line that can be printed."""
+    said = "nested too deep" if isinstance(error, RecursionError) else repr(error)
+    return "".join(c if c.isprintable() else " " for c in said)[:300]

@@ -6,6 +6,7 @@ import tarfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -13,8 +14,9 @@ from typing import Any, cast
 import numpy as np
 
 from ...datasets.h5ad import opened
+from ...datasets.h5ad_bounds import check_weight
+from ...datasets.row_blocks import RowBlocks
 from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
-from .row_blocks import RowBlocks
 from .submission_layouts import SCALES, Reading, read_labels, recognised
 from .submission_tables import Predictions, archive, table, unique
 
@@ -103,8 +105,16 @@ def _h5ad(path: Path, reading: Reading, scratch: Path, name: str | None = None) 
         if reading.layer is None and "X" not in f:
             raise DataError(f"{where} has no X; name the layer that holds the predictions with --prediction-layer.")
         element = "X" if reading.layer is None else f"layers/{reading.layer}"
+        check_weight(f, where, (element,), whole=False)
     # The file is closed here: what goes wrong with the blocks elsewhere is no damage of the file.
-    rows = RowBlocks(path, element, (len(labels.codes), len(genes)), name=where, scratch=scratch)
+    rows = RowBlocks(
+        partial(opened, path),
+        element,
+        (len(labels.codes), len(genes)),
+        where=f"{where}: {element}",
+        hint="name the layer with the predictions with --prediction-layer",
+        scratch=scratch,
+    )
     return Predictions(labels, genes, rows, table=False, apart=lambda codes: _apart(path, codes, set(held)))
 
 
