@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -158,11 +159,13 @@ def defects(folder: Path) -> list[str]:
 
 def _differs(path: Path, size: int, sha256: str) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as f:
-            there = os.fstat(descriptor).st_size
-            if there != size:
-                return f"has {there:,} bytes, and {size:,} were written"
+        # Looked at before it is opened: a pipe would keep its reader waiting.
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            return "is no file"
+        if facts.st_size != size:
+            return f"has {facts.st_size:,} bytes, and {size:,} were written"
+        with open(path, "rb") as f:
             same = hashlib.file_digest(f, "sha256").hexdigest() == sha256
     except FileNotFoundError:
         return "is missing"

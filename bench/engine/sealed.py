@@ -49,10 +49,11 @@ def plain_bytes(path: Path, limit: int | None = None) -> bytes:
         raise
     except OSError as error:
         raise Damaged("is a link, not a file" if path.is_symlink() else f"cannot be read ({error.strerror})") from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise Damaged("is a folder, not a file" if stat.S_ISDIR(kind) else "is a special file")
     with open(descriptor, "rb") as f:
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind):
-            raise Damaged("is a folder, not a file" if stat.S_ISDIR(kind) else "is a special file")
         try:
             data = f.read() if limit is None else f.read(limit + 1)
         except OSError as error:
