@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ..contracts import registry
@@ -215,6 +215,11 @@ def _code(model_class: type) -> str:
 
 def scoring_id(job_id: str, metrics: Sequence[MetricInfo]) -> str:
     """Identity of a job's scores: the answer, the metrics with their versions and code, and the scoring itself."""
+    return content_id([job_id, *_scoring(tuple(metrics))])
+
+
+@cache
+def _scoring(metrics: tuple[MetricInfo, ...]) -> tuple[Any, ...]:
     described = sorted((m.id, m.version, function_id(m.function), m.level, [*m.needs, *m.reads], m.headline) for m in metrics)
     code = [code_id(f"pbench.bench.engine.{name}") for name in ("score", "worker")]
-    return content_id([job_id, described, code, environment(COMPILED)])
+    return described, code, environment(COMPILED)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from ..contracts import errors, registry
@@ -18,6 +19,7 @@ from .encodings import agreements
 from .execute import Outcome, execute
 from .fingerprint import code_id
 from .plan import JobSpec, PlannedModel, Request, scoring_id
+from .progress_file import watched
 from .resources import Resolved, resolve_resources
 from .stage import DatasetRequest, Staged, StageRequest, stage
 from .store import OK, Store
@@ -138,8 +140,10 @@ def _reusable(job: Job, store: Store) -> dict[str, Any] | None:
 
 
 def slow_imports(models: Sequence[PlannedModel]) -> list[str]:
-    """Modules that jobs of these models would each import, in a fixed order."""
-    return sorted({"numba", "scipy.stats", "scipy.spatial.distance"}.union(*(m.capabilities.imports for m in models)))
+    """Modules that jobs of these models would each import, in a fixed order; those of plugins are left to the jobs."""
+    shared = {"numba", "pbench.bench.engine.warm", "scipy.stats", "scipy.spatial.distance"}
+    own = {module for m in models if (module := registry.models.get(m.name).__module__).startswith("pbench.")}
+    return sorted(shared.union(own, *(m.capabilities.imports for m in models)))
 
 
 def limit_threads(jobs: int) -> None:
@@ -167,18 +171,23 @@ def _stage_all(
             StageRequest(dataset, data_id, matrix.splits, cells, matrix.plugins, cell_truth, memory_mb=matrix.memory_mb)
         )
     staged: dict[int, Staged] = {}
-    outcomes = execute(
-        stage,
-        requests,
-        workers=matrix.jobs,
-        preload=slow_imports(models),
-        memory_mb=matrix.memory_mb,
-        on_start=lambda k: reporter.phase(f"preparing {requests[k].dataset.name}"),
-    )
-    for outcome in outcomes:
-        if outcome.status != OK:
-            raise _error(outcome, requests[outcome.key].dataset)
-        staged[outcome.key] = outcome.value
+    with TemporaryDirectory(prefix="pbench-") as folder:
+        requests = [replace(request, progress=Path(folder) / str(k)) for k, request in enumerate(requests)]
+        titles = [f"preparing {request.dataset.name}" for request in requests]
+        tell = [lambda text, title=title: reporter.phase(f"{title}: {text}") for title in titles]
+        with watched({Path(folder) / str(k): told for k, told in enumerate(tell)}):
+            outcomes = execute(
+                stage,
+                requests,
+                workers=matrix.jobs,
+                preload=slow_imports(models),
+                memory_mb=matrix.memory_mb,
+                on_start=lambda k: reporter.phase(titles[k]),
+            )
+            for outcome in outcomes:
+                if outcome.status != OK:
+                    raise _error(outcome, requests[outcome.key].dataset)
+                staged[outcome.key] = outcome.value
     return [staged[k] for k in range(len(requests))]
 
 
@@ -213,6 +222,8 @@ def _plan(
             store.save_manifest(manifest)
             for model in models:
                 sources = {name: resolved[name].for_screen(meta["resources"]) for name in model.capabilities.resources}
+                audited = _with_model(split.audit, manifest, model, sources)
+                missing = [s.missing for s in sources.values() if s.missing] + _unable(matrix, model, meta["paired"])
                 for seed in model.seeds(matrix.seeds):
                     spec = JobSpec(
                         model=model.name,
@@ -240,12 +251,12 @@ def _plan(
                         metrics=tuple(matrix.metrics),
                         store=matrix.out,
                         plugins=tuple(matrix.plugins),
-                        audit=_with_model(split.audit, manifest, model, sources),
+                        audit=audited,
                         refit=matrix.overwrite == "always",
                         encode=matrix.encode,
                         memory_mb=matrix.memory_mb,
                     )
-                    if missing := [s.missing for s in sources.values() if s.missing] + _unable(matrix, model, meta["paired"]):
+                    if missing:
                         card = base_card(job, time.time()) | {"status": "unavailable", "reason": missing[0]}
                         store.write(job.score_id, card)
                         unavailable.append(card)
