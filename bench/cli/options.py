@@ -14,8 +14,12 @@ import click
 
 from ..contracts import registry
 from ..contracts.errors import DataError, UsageError, suggestion
+from ..engine import probe
 from ..engine.plan import parse_requests
 from ..engine.stage import DatasetRequest
+
+# Whatever command looks a plugin up, no hanging or crashing one shall take it along.
+probe.install()
 
 #: Options that say how to read anybody's file, by the parameter of the reader.
 FILE_OPTIONS = {
@@ -110,6 +114,7 @@ def load_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     stems = [p.stem for p in paths]
     if twice := [p for p in paths if stems.count(p.stem) > 1]:
         raise UsageError(f"two plugin files are named '{twice[0].stem}' ({twice[0]} and {twice[1]}); rename one.")
+    probe.check_files(paths)
     for path in paths:
         # Standard output belongs to the command's answer.
         with contextlib.redirect_stdout(sys.stderr):

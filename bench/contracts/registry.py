@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Registry:
         self.kind = kind
         self.package = package
         self.broken: dict[str, str] = {}
+        #: Asked before modules of installed plugins are imported: why each of those cannot be, that cannot.
+        self.check_modules: Callable[[list[str]], Mapping[str, str]] = lambda modules: {}
         self._variants: dict[str, tuple[str, str]] | None = None
         self._entries: dict[str, Entry] | None = None
         self._objects: dict[str, Any] = {}
@@ -139,6 +141,11 @@ class Registry:
             )
         return entries[name]
 
+    def _checked(self) -> Mapping[str, str]:
+        """Why modules of plugins that were not imported yet cannot be; all are asked for together, which costs less."""
+        waiting = [e.target for e in self.entries().values() if e.origin != "built in" and e.name not in self._objects]
+        return self.check_modules([target.partition(":")[0] for target in waiting])
+
     def get(self, name: str) -> Any:
         """Import and return the object.
 
@@ -155,6 +162,9 @@ class Registry:
         if name not in self._objects:
             module, _, attribute = entry.target.partition(":")
             built_in = entry.origin == "built in"
+            if not built_in and (problem := self._checked().get(module)):
+                self.broken[name] = problem
+                raise UsageError(f"{self.kind} '{name}' ({entry.origin}, {entry.target}) cannot be imported: {problem}")
             try:
                 # Standard output belongs to the command's answer, whatever a plugin prints when it is imported.
                 with contextlib.nullcontext() if built_in else contextlib.redirect_stdout(sys.stderr):
