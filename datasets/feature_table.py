@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..bench.contracts.archive import read_arrays
 from ..bench.contracts.errors import DataError
 from ..bench.contracts.identity import file_sha256
+from ..bench.contracts.memory import unpackable
 from ..bench.contracts.resource import FeatureTable, GeneEdges
+from .bounded_table import check_header, read_parquet
 from .gene_graph import annotation_edges, stored_edges
 
 Array = np.ndarray[Any, Any]
@@ -89,14 +92,15 @@ def _read_frame(path: Path, suffix: str) -> Any:
 
     try:
         if suffix == ".parquet":
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path)
             return frame.reset_index() if pd.api.types.is_string_dtype(frame.index) else frame
         separator = "\t" if suffix == ".tsv" else ","
+        check_header(path, separator)
         first = str(pd.read_csv(path, sep=separator, nrows=0).columns[0])
         # Empty fields and the text "NA" stay what they are: NA may be a gene, and a missing number is an error below.
         frame = pd.read_csv(path, sep=separator, dtype={first: str}, keep_default_na=False, float_precision="high")
-    except (ValueError, OSError, IndexError) as error:
-        raise DataError(f"{path} cannot be read as a {suffix} table: {str(error).strip()}") from error
+    except (ValueError, OSError, IndexError, OverflowError) as error:
+        raise DataError(f"{path} cannot be read as a {suffix} table: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}: its lines have more fields than its header; name every column there, the first too.")
     return frame
@@ -155,13 +159,10 @@ def _multi_hot(genes: Array, terms: Array, path: Path) -> tuple[Array, Any, Gene
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:
-    from zipfile import BadZipFile
-
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, BadZipFile, AttributeError, TypeError) as error:
-        if "pickle" in str(error):
+        return read_arrays(path, str(path), most=unpackable(path.stat().st_size))
+    except DataError as error:
+        if "pickles" in str(error):
             raise DataError(
                 f"{path} holds pickled objects, which are never read, since opening them runs code; save text with "
                 "np.array(names, dtype=str) and numbers as float32."
@@ -230,7 +231,7 @@ def _checked(names: Array, values: Any, edges: GeneEdges | None, path: Path) -> 
         if not name.strip():
             raise DataError(f"{path}: name {i + 1} is empty; every row needs one.")
         if name in seen:
-            raise DataError(f"{path}: the name '{name}' occurs more than once; keep one row of it.")
+            raise DataError(f"{path}: the name '{name[:60]}' occurs more than once; keep one row of it.")
         seen.add(name)
     with np.errstate(over="ignore"):
         table = np.ascontiguousarray(values, dtype=np.float32)

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..bench.contracts.errors import DataError
-from ..bench.contracts.memory import available
+from ..bench.contracts.memory import TIMES, UNPACKED, amount, available
 
 MIB = 2**20
 #: Groups and arrays that obs, var, X and layers may have together; a column of obs is one to three.
 MOST_ELEMENTS = 100_000
 #: Groups within groups: a matrix in a layer and the categories of a column lie three deep.
 DEEPEST = 6
-#: What may be unpacked whatever the size of the file, and how many times its size otherwise. Gzip itself reaches 1,000.
-UNPACKED, TIMES = 256 * MIB, 500
 #: Bytes of a Python text beside its characters, and of its place in an array.
 TEXT = 64
 
@@ -70,12 +68,12 @@ def check_weight(f: Any, name: str, parts: tuple[str, ...], *, whole: bool = Tru
     what = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     if found > max(UNPACKED, TIMES * size):
         raise DataError(
-            f"{name}: {what} would unpack to {_amount(found)} from a file of {_amount(size)}, which no measurement does; "
+            f"{name}: {what} would unpack to {amount(found)} from a file of {amount(size)}, which no measurement does; "
             "it is damaged or made to fill memory."
         )
     if whole and found > (free := available()):
         raise DataError(
-            f"{name}: {what} would take {_amount(found)} of memory, and {_amount(free)} are free; give --memory, which has a large "
+            f"{name}: {what} would take {amount(found)} of memory, and {amount(free)} are free; give --memory, which has a large "
             "file read in parts, keep fewer cells, or store X as CSR."
         )
 
@@ -125,7 +123,7 @@ def _check_array(item: Any, where: str, name: str) -> None:
         return
     whole = int(np.prod(item.chunks, dtype=object)) * kind.itemsize
     if whole > max(64 * MIB, 4 * item.size * kind.itemsize):
-        raise DataError(f"{name}: '{where}' is stored in chunks of {_amount(whole)}, far more than it has; it is damaged.")
+        raise DataError(f"{name}: '{where}' is stored in chunks of {amount(whole)}, far more than it has; it is damaged.")
     filters = item.id.get_create_plist()
     if sum(filters.get_filter(i)[0] not in _HARMLESS for i in range(filters.get_nfilters())) > 1:
         raise DataError(f"{name}: '{where}' is compressed more than once, which no program does; it is damaged.")
@@ -138,7 +136,7 @@ def _check_array(item: Any, where: str, name: str) -> None:
     item.id.chunk_iter(largest)
     # What does not get smaller is stored as it is, so a chunk is never larger than what it unpacks to.
     if worst > 2 * whole + 4096:
-        raise DataError(f"{name}: a chunk of '{where}' has {_amount(worst)} packed and {_amount(whole)} unpacked; it is damaged.")
+        raise DataError(f"{name}: a chunk of '{where}' has {amount(worst)} packed and {amount(whole)} unpacked; it is damaged.")
 
 
 def _check_texts(item: Any, where: str, name: str) -> None:
@@ -225,11 +223,3 @@ def _unpacked(data: bytes, mask: int, filters: list[int], whole: int, width: int
         else:
             return np.zeros(0, np.uint32)
     return _read_lengths(data[:whole], width)
-
-
-def _amount(n: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB", "TB"):
-        if n < 1024 or unit == "TB":
-            return f"{n:,.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
-        n /= 1024
-    return ""

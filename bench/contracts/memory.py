@@ -53,3 +53,25 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+#: What may be unpacked whatever the size of a file, and how many times its size otherwise: real tables stay far below it.
+UNPACKED, TIMES = 256 * 2**20, 500
+
+
+def unpackable(size: int, *, at_least: int = UNPACKED) -> int:
+    """Bytes that a compressed file of a stranger may unpack to."""
+    return min(available(), max(at_least, TIMES * size))
+
+
+def amount(n: float) -> str:
+    """Bytes for people.
+
+    >>> amount(3), amount(2.5 * 2**20)
+    ('3 bytes', '2.5 MB')
+    """
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if n < 1024:
+            return f"{n:,.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
+        n /= 1024
+    return f"{n:,.3g} TB" if n < 1000 else f"{n:,.0f} TB"

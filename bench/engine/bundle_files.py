@@ -8,14 +8,13 @@ import json
 import os
 import re
 import stat
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..contracts.archive import read_arrays
 from ..contracts.errors import DataError
 
 if TYPE_CHECKING:
@@ -187,39 +186,4 @@ def arrays(data: bytes, name: str, kinds: dict[str, str]) -> dict[str, Array]:
     DataError
         If there are other arrays or they cannot be read.
     """
-    found: dict[str, Array] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if strange := [m.filename for m in members if m.filename.removesuffix(".npy") not in kinds]:
-                raise DataError(f"{name} holds {shown(strange[0])}, which is no part of a prediction")
-            if len(members) != len({m.filename for m in members}):
-                raise DataError(f"{name} holds an array twice")
-            if (total := sum(m.file_size for m in members)) > MAX_EXPANDED:
-                raise DataError(f"{name} unpacks to {total / MIB:,.0f} MiB, more than is read")
-            for member in members:
-                key = member.filename.removesuffix(".npy")
-                with archive.open(member) as f:
-                    found[key] = _array(f, member.file_size, f"{name}, array {key}", kinds[key])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{name} is no readable archive of arrays: {shown(error)}") from error
-    return found
-
-
-def _array(f: Any, size: int, name: str, kinds: str) -> Array:
-    version = np.lib.format.read_magic(f)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise DataError(f"{name} is written in an unknown version of the format")
-    shape, fortran, dtype = read(f)
-    if dtype.kind not in kinds or dtype.hasobject:
-        raise DataError(f"{name} has the type {shown(dtype)}; Python objects (pickles) are never read")
-    count = 1
-    for side in shape:
-        count *= int(side)
-    if min(shape, default=0) < 0 or count * dtype.itemsize > size:
-        raise DataError(f"{name} says that it has the shape {shown(shape)}, and the file holds less")
-    values = np.frombuffer(f.read(count * dtype.itemsize), dtype=dtype)
-    if len(values) != count:
-        raise DataError(f"{name} is cut off")
-    return values.reshape(shape, order="F" if fortran else "C")
+    return read_arrays(io.BytesIO(data), name, most=MAX_EXPANDED, kinds=kinds, shown=shown)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -17,10 +19,13 @@ from ...datasets.h5ad import opened
 from ...datasets.h5ad_bounds import check_weight
 from ...datasets.row_blocks import RowBlocks
 from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
+from ..contracts.memory import TIMES, UNPACKED
 from .submission_layouts import SCALES, Reading, read_labels, recognised
 from .submission_tables import Predictions, archive, table, unique
 
 Array = np.ndarray[Any, Any]
+#: Files in an archive that are looked through for the one with predictions.
+MOST_MEMBERS = 1000
 ANNDATA = (".h5ad", ".h5", ".vcc")
 KINDS = (*ANNDATA, ".csv", ".tsv", ".txt", ".parquet", ".npz")
 
@@ -170,14 +175,19 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
     target = folder / "pred.h5ad"
     try:
-        with tarfile.open(path) as tar:
-            member = next((m for m in tar if m.isfile() and m.name.endswith((".h5ad.zst", ".h5ad"))), None)
+        # Not "r:*": a compressed archive may go on for ever.
+        with tarfile.open(path, "r:") as tar:
+            members = islice(tar, MOST_MEMBERS)
+            member = next((m for m in members if m.isreg() and m.name.endswith((".h5ad.zst", ".h5ad"))), None)
             source = tar.extractfile(member) if member is not None else None
             if member is None or source is None:
                 raise DataError(f"{path.name} holds no .h5ad.zst; write it again with cell-eval prep, or give the .h5ad.")
             stream: Any = pa.CompressedInputStream(pa.PythonFile(source), "zstd") if member.name.endswith(".zst") else source
+            left = min(max(UNPACKED, TIMES * path.stat().st_size), shutil.disk_usage(folder).free)
             with open(target, "wb") as out:
                 while block := stream.read(1 << 22):
+                    if (left := left - len(block)) < 0:
+                        raise DataError(f"{path.name} unpacks to more than it may, or than there is space for; give the .h5ad.")
                     out.write(block)
     except PbenchError:
         raise

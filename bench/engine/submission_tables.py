@@ -12,11 +12,16 @@ from typing import Any, cast
 
 import numpy as np
 
+from ...datasets.bounded_table import check_header, read_parquet
+from ..contracts.archive import read_arrays
 from ..contracts.condition import Condition
 from ..contracts.errors import DataError, PbenchError, UsageError, suggestion
+from ..contracts.memory import unpackable
 from .submission_layouts import Labels, Reading, read_labels, recognised
 
 Array = np.ndarray[Any, Any]
+#: Arrays of an archive and the letters of their types.
+ARCHIVED = {"mean": "f", "variance": "f", "genes": "U", "facts": "U"}
 #: Rows that a table may have: one a perturbation, so that more are cells in the wrong kind of file.
 TABLE_ROWS = 100_000
 
@@ -112,8 +117,7 @@ def _delimited(path: Path, reading: Reading) -> tuple[Any, str | None]:
 
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            header = next(csv.reader(f, delimiter=separator), [])
+        header = check_header(path, separator)
         # pandas would rename the second of two equal columns.
         unique([h for h in header if h], path.name)
         index = "" if header and header[0] == "" else None
@@ -148,12 +152,8 @@ def _delimited(path: Path, reading: Reading) -> tuple[Any, str | None]:
 
 def _parquet(path: Path) -> tuple[Any, str | None]:
     import pandas as pd
-    import pyarrow as pa
 
-    try:
-        frame = pd.read_parquet(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path.name} is no readable Parquet file ({' '.join(str(error).split())[:200]}).") from error
+    frame = read_parquet(path, most_rows=TABLE_ROWS)
     if isinstance(frame.index, pd.RangeIndex):
         return frame, None
     nameless = frame.index.name is None
@@ -170,17 +170,22 @@ def archive(path: Path) -> Predictions:
         If it is damaged or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as f:
-            facts, mean, genes = json.loads(str(f["facts"])), f["mean"], f["genes"]
-            variance = f["variance"] if "variance" in f.files else None
+        f = read_arrays(path, path.name, most=unpackable(path.stat().st_size), kinds=ARCHIVED)
+        facts, mean, genes = json.loads(str(f["facts"])), f["mean"], f["genes"]
+        variance = f.get("variance")
         there = np.array([not reason for reason in facts["absent"]], dtype=bool)
         stated = tuple(Condition.from_dict(c) for c, keep in zip(facts["conditions"], there, strict=True) if keep)
         mean = mean[there].astype(np.float64)
         variance = None if variance is None else variance[there].astype(np.float64)
-        if mean.shape != (len(stated), len(genes)):
+        if mean.shape != (len(stated), len(genes)) or (variance is not None and variance.shape != mean.shape):
             raise ValueError(f"the mean is {mean.shape}")
+        if not np.isfinite(mean).all() or (variance is not None and (np.isinf(variance) | (variance < 0)).any()):
+            raise ValueError("a mean or variance is no finite number")
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged archive can raise whatever zipfile, zlib or numpy raises
-        raise DataError(f"{path.name} is no archive of predictions that pbench run has written ({error}).") from error
+        said = "".join(c if c.isprintable() else " " for c in str(error))[:300]
+        raise DataError(f"{path.name} is no archive of predictions that pbench run has written ({said}).") from error
     whole = frozenset(("context", "dose", "time"))
     labels = Labels(stated, tuple(c.key for c in stated), np.arange(len(stated)), whole, "archive")
     blocks = [(slice(0, len(mean)), mean)]

@@ -205,7 +205,7 @@ def test_what_pbench_has_archived(read, tmp_path):
     for said, message in (({"scale": "log1p_1e4"}, "knows its scale"), ({"rows": "cells"}, "holds means")):
         with pytest.raises(UsageError, match=message):
             read(path, **said)
-    path.write_bytes(path.read_bytes()[:-40])
+    path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DataError, match="no archive of predictions"):
         read(path)
 

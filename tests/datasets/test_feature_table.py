@@ -191,7 +191,7 @@ def test_damaged_absent_and_unknown_files_are_clear_errors(tmp_path):
     (tmp_path / "t.xlsx").write_bytes(b"")
     for name, message in (
         ("half.npz", "is no .npz"),
-        ("bad.parquet", "cannot be read"),
+        ("bad.parquet", "no readable Parquet"),
         ("t.xlsx", "ending"),
         ("none.csv", "there is no"),
     ):

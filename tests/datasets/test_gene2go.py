@@ -59,6 +59,25 @@ def test_a_host_that_cannot_be_reached(folder):
         gene2go.fetch("http://127.0.0.1:9/x")
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_instructions_are_followed_as_the_standard_library_follows_them(protocol, tmp_path):
+    shared = {"GO:7", "GO:8"}
+    many = {f"G{i}": {f"GO:{i * j % 2003}" for j in range(i % 9)} for i in range(3000)}
+    for made in (TERMS, {"one": {"GO:ä"}}, {"a": shared, "b": shared, "c": ["GO:1"]}, many):
+        path = tmp_path / "some.pkl"
+        path.write_bytes(pickle.dumps(made, protocol))
+        assert gene2go.read_annotations(path) == {g: sorted(t) for g, t in sorted(pickle.loads(path.read_bytes()).items())}
+
+
+def nested() -> bytes:
+    """A tuple of tuples whose hash takes 2^60 steps, as a key."""
+    made: tuple = ("x",)
+    for _ in range(60):
+        made = (made, made)
+    # Made by hand, since pickling it would hash nothing and loading it all.
+    return b"\x80\x04}" + pickle.dumps(made, 4)[2:-1] + b"]s."
+
+
 class Bomb:
     def __reduce__(self):
         return os.system, ("touch exploded",)
@@ -66,7 +85,15 @@ class Bomb:
 
 @pytest.mark.parametrize(
     "content",
-    [pickle.dumps({"A": Bomb()}), pickle.dumps({"A": {1}}), pickle.dumps(["A"]), pickle.dumps({}), b"\x80\x04damaged", b""],
+    [
+        pickle.dumps({"A": Bomb()}),
+        pickle.dumps({"A": {1}}),
+        pickle.dumps(["A"]),
+        pickle.dumps({}),
+        b"\x80\x04damaged",
+        b"",
+        nested(),
+    ],
 )
 def test_anything_else_is_refused_and_not_run(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
