@@ -50,7 +50,14 @@ def _always(layout: Layout) -> Callable[[Path], Layout]:
 
 def _perturbench(name: str, context: str | None) -> Layout:
     labels = joined("+", control="control")
-    return Layout("perturbation", "log1p_1e4", labels, context=context, keep=lambda obs: obs["dataset"].astype(str) == name)
+    return Layout(
+        "perturbation",
+        "log1p_1e4",
+        labels,
+        context=context,
+        keep=lambda obs: obs["dataset"].astype(str) == name,
+        kept_by=("dataset",),
+    )
 
 
 SOURCES: dict[str, Source] = {
@@ -146,14 +153,15 @@ def dataset(name: str, sources: Mapping[str, Source] = SOURCES) -> Dataset:
             return path()
         return with_pooch(name, source.url, source.files, sha256=facts.sha256)
 
-    def load() -> Screen:
+    def load(limit: float | None = None) -> Screen:
         file = path()
-        return read(file, source.layout(file), facts)
+        return read(file, source.layout(file), facts, limit)
 
     return Dataset(
         card=facts,
         data_id=lambda: content_id([file_sha256(path()), name, READER_VERSION]),
         load=load,
+        open=load,
         fetch=fetch,
         file=source.files[0],
     )

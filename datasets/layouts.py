@@ -63,7 +63,7 @@ def genetic(path: Path) -> Layout:
 def scperturb(separator: str | None = None, *, context: str | None = None, dose: str | None = None) -> Layout:
     """Layout of scPerturb's harmonised files: obs 'perturbation' with 'control', X counts; cells without a guide left out."""
     labels = joined(separator, control="control")
-    return Layout("perturbation", "counts", labels, context=context, dose=dose, keep=_assigned)
+    return Layout("perturbation", "counts", labels, context=context, dose=dose, keep=_assigned, kept_by=("perturbation",))
 
 
 def adamson(path: Path) -> Layout:
@@ -71,12 +71,12 @@ def adamson(path: Path) -> Layout:
     if "condition" in columns(path):
         return genetic(path)
     parse = constructs(controls=ADAMSON_CONTROLS)
-    return Layout("perturbation", "counts", parse, ADAMSON_CONTROLS[0], keep=_assigned)
+    return Layout("perturbation", "counts", parse, ADAMSON_CONTROLS[0], keep=_assigned, kept_by=("perturbation",))
 
 
 def papalexi() -> Layout:
     """Layout of Papalexi 2021 as scPerturb publishes it, labelled by guide."""
-    return Layout("perturbation", "counts", numbered(control="control"), keep=_assigned)
+    return Layout("perturbation", "counts", numbered(control="control"), keep=_assigned, kept_by=("perturbation",))
 
 
 def _assigned(obs: pd.DataFrame) -> pd.Series:

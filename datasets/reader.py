@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ from ..bench.contracts.condition import CONTROL
 from ..bench.contracts.errors import DataError, UsageError, suggestion
 from ..bench.contracts.identity import content_id, file_sha256
 from ..bench.contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
-from .h5ad import elements
+from .h5ad import elements, opened
+from .h5ad_bounds import check_weight
 from .labels import Parse, canonical, joined, shown
+from .row_blocks import RowBlocks
+from .stored import FileRows, stored, to_10k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +55,8 @@ class Layout:
         Time point whose cells are the controls, in a time course without untreated cells.
     keep
         Cells to read, as a function of obs.
+    kept_by
+        Columns of obs that `keep` looks at; without them it is given all.
     """
 
     perturbation: str
@@ -66,49 +72,97 @@ class Layout:
     total: float | None = None
     control_time: float | None = None
     keep: Callable[[pd.DataFrame], Any] | None = None
+    kept_by: tuple[str, ...] = ()
 
 
-def read(path: Path | str, layout: Layout, card: DatasetCard) -> Screen:
+def read(path: Path | str, layout: Layout, card: DatasetCard, limit: float | None = None) -> Screen:
     """Read a file; obsm, obsp and uns are not read, and nothing is unpickled.
 
     X keeps the form in which the file stores it: sparse matrices become CSR, dense ones stay dense, both float32.
 
     Parameters
     ----------
+    path
+        An ``.h5ad`` file, or the folder of a zarr store.
     card
         Facts about the data set; its counts are filled in from the file.
+    limit
+        Bytes beyond which the matrix stays in the file (`Screen.rows`); without one it is always read.
 
     Raises
     ------
     DataError
         Naming the file, the column and the fix.
     """
-    import anndata
-    from scipy import sparse
-
-    where = Path(path).name
+    path = Path(path)
     with warnings.catch_warnings():
         # anndata warns of old formats and doubled names; what of that matters is refused below.
         warnings.simplefilter("ignore")
-        X, obs, genes = elements(Path(path), layout.layer, layout.genes)
+        rows: FileRows | None = None
+        X: Any = None
+        if path.is_dir() or (limit is not None and matrix_bytes(path, layout) > limit):
+            source, obs, genes = _stored(path, layout)
+            kept = None if layout.keep is None else np.flatnonzero(np.asarray(layout.keep(obs)))
+            in_file = FileRows(source, kept, layout.total, path.name)
+            obs = obs if kept is None else obs.iloc[kept]
+            if limit is None or source.size <= limit:
+                X = in_file.whole()
+            else:
+                rows = in_file
+        else:
+            X, obs, genes = _whole(path, layout)
+    shape = X.shape if rows is None else rows.shape
+    if 0 in shape:
+        raise DataError(f"{path.name}: there are {shape[0]} cells and {shape[1]} genes to read; both must be at least 1.")
+    return _screen(X, rows, obs, genes, layout, card, path.name)
+
+
+def _whole(path: Path, layout: Layout) -> tuple[Any, pd.DataFrame, Any]:
+    from scipy import sparse
+
+    X, obs, genes = elements(path, layout.layer, layout.genes)
     if layout.keep is not None:
         rows = np.flatnonzero(np.asarray(layout.keep(obs)))
         X, obs = X[rows], obs.iloc[rows]
-    if 0 in X.shape:
-        raise DataError(f"{where}: there are {X.shape[0]} cells and {X.shape[1]} genes to read; both must be at least 1.")
     X = _float32(X)
     X = X.tocsr() if sparse.issparse(X) else X
-    if layout.total is not None:
-        values: Any = X.data if sparse.issparse(X) else X
-        values[:] = np.log1p(np.expm1(values.astype(np.float64)) * (1e4 / layout.total))
+    return (X if layout.total is None else to_10k(X, layout.total)), obs, genes
+
+
+def _screen(X: Any, rows: FileRows | None, obs: Any, genes: Any, layout: Layout, card: DatasetCard, where: str) -> Screen:
+    import anndata
+    import pandas as pd
+
     canonical_obs = _canonical_obs(obs, layout, where)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adata = anndata.AnnData(X, obs=canonical_obs)
-        adata.var_names = genes
-    perturbed = set(adata.obs["perturbation"]) - {CONTROL}
+        adata = anndata.AnnData(X, obs=canonical_obs, var=pd.DataFrame(index=genes))
+    perturbed = set(adata.obs["perturbation"].cat.categories) - {CONTROL}
     card = replace(card, scale=layout.scale, n_cells=adata.n_obs, n_genes=adata.n_vars, n_perturbations=len(perturbed))
-    return validate(Screen(adata, card), source=where)
+    return validate(Screen(adata, card, rows=rows), source=where)
+
+
+def matrix_bytes(path: Path, layout: Layout) -> int:
+    """Bytes of the matrix that a layout reads, once it is unpacked; 0 where it is not there, which is said elsewhere."""
+    with opened(path) as f:
+        item = f.get("X" if layout.layer is None else f"layers/{layout.layer}")
+        parts = (
+            [] if item is None else [item] if not hasattr(item, "keys") else [item[k] for k in item if hasattr(item[k], "dtype")]
+        )
+        return sum(int(part.size) * part.dtype.itemsize for part in parts)
+
+
+def _stored(path: Path, layout: Layout) -> tuple[RowBlocks, pd.DataFrame, Any]:
+    """Rows, obs and genes of a store whose matrix is not read."""
+    named = (layout.perturbation, layout.context, layout.dose, layout.time, layout.batch)
+    columns = None if layout.keep is not None and not layout.kept_by else {c for c in (*named, *layout.kept_by) if c is not None}
+    if path.is_dir():
+        from .zarr_store import opened_store
+
+        return stored(partial(opened_store, path), path.name, layer=layout.layer, gene_names=layout.genes, columns=columns)
+    with opened(path) as f:
+        check_weight(f, path.name, ("X" if layout.layer is None else f"layers/{layout.layer}",), whole=False)
+    return stored(partial(opened, path), path.name, layer=layout.layer, gene_names=layout.genes, columns=columns)
 
 
 def from_h5ad(
@@ -195,6 +249,7 @@ def from_h5ad(
         card=card,
         data_id=lambda: content_id([file_sha256(path), options, READER_VERSION]),
         load=lambda: read(path, layout, card),
+        open=lambda limit: read(path, layout, card, limit),
         file=str(path),
     )
 
@@ -252,7 +307,9 @@ def _canonical_obs(obs: pd.DataFrame, layout: Layout, where: str) -> pd.DataFram
 
 def _column(obs: pd.DataFrame, key: str, where: str, option: str) -> pd.Series[Any]:
     if key not in obs:
-        raise DataError(f"{where}: obs has no column '{key}'. {suggestion(key, map(str, obs))} Name the column with {option}.")
+        raise DataError(
+            f"{where}: obs has no column '{key}'. {suggestion(key, obs.attrs.get('columns') or map(str, obs))} Name the column with {option}."
+        )
     return obs[key]
 
 

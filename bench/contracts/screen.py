@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .condition import Condition, parse_label, sort_key
 from .errors import DataError
 from .latents import GroundTruth, read_ground_truth
+from .values import ValueCheck
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 SCALES = ("counts", "log1p_1e4", "raw")
-#: log1p of 10,000: no value on the log1p_1e4 scale can be larger.
-LOG1P_1E4_MAX = float(np.log1p(1e4))
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,9 @@ class Dataset:
         Values of those parameters, for people.
     picture
         Writes a PNG that shows samples to a path; None where there is nothing to see.
+    open
+        Returns the `Screen` too; where its matrix takes more bytes than the argument, the values stay in their file
+        (`Screen.rows`). None where the data set is loaded whole.
     """
 
     card: DatasetCard
@@ -114,6 +116,28 @@ class Dataset:
     generate: Callable[..., Dataset] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     picture: Callable[[Path], None] | None = None
+    open: Callable[[float], Screen] | None = None
+
+
+class Rows(Protocol):
+    """The rows of a matrix that stays in its file."""
+
+    @property
+    def name(self) -> str:
+        """Of the file, for messages."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        ...
+
+    def blocks(self, start: int = 0, scratch: Path | None = None) -> Iterator[tuple[int, Any]]:
+        """Float32 blocks, CSR or dense, each with the position of its first row; from row `start` on.
+
+        Temporary files go to the folder `scratch`.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -133,12 +157,15 @@ class Screen:
         Mean log1p profile without sampling noise by condition, for simulated screens.
     resources
         Side information that comes with the screen.
+    rows
+        The values of X where these stay in their file; ``adata.X`` is None then, and what reads the rows checks them.
     """
 
     adata: AnnData
     card: DatasetCard
     noise_free: Mapping[Condition, Array] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
+    rows: Rows | None = None
 
     @cached_property
     def _coded(self) -> tuple[tuple[Condition, ...], Array]:
@@ -209,7 +236,7 @@ def validate(screen: Screen, *, source: str) -> Screen:
     screen
         What a reader or a generator has made.
     source
-        File or generator to name in errors.
+        File or generator to name in errors; where the values stay in a file, they are checked when they are read.
 
     Raises
     ------
@@ -228,7 +255,8 @@ def validate(screen: Screen, *, source: str) -> Screen:
             raise DataError(f"{source}: {axis} are not unique, '{twice}' occurs more than once; drop the copies or call {fix}.")
     if "perturbation" not in adata.obs:
         raise DataError(f"{source}: obs has no column 'perturbation' (columns: {', '.join(map(str, adata.obs))}).")
-    _validate_values(adata, card.scale, source)
+    if screen.rows is None:
+        _validate_values(adata, card.scale, source)
     if not any(c.is_control for c in screen.conditions):
         raise DataError(
             f"{source}: no cell in obs['perturbation'] is labelled control; name the label of the unperturbed cells "
@@ -251,26 +279,6 @@ def _validate_values(adata: AnnData, scale: str, source: str) -> None:
     if adata.X is None:
         raise DataError(f"{source}: X is empty; name the layer that holds expression with --layer.")
     X: Any = adata.X
-    values = X.data if sparse.issparse(X) else np.asarray(X).ravel()
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if low == high == 0:
-        raise DataError(f"{source}: X holds no value but zero; name the layer that holds expression with --layer.")
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{source}: X contains NaN or infinite values; remove those cells or genes before the run.")
-    if scale == "raw":
-        return
-    if low < 0:
-        raise DataError(
-            f"{source}: X contains negative values (smallest {low:g}), which neither counts nor log1p have; was it scaled?"
-        )
-    blocks = (values[i : i + 1_000_000] for i in range(0, values.size, 1_000_000))
-    whole = all(np.array_equal(block, np.rint(block)) for block in blocks)
-    if scale == "counts" and not whole:
-        raise DataError(
-            f"{source}: X was declared as counts but holds fractions; declare --scale log1p_1e4 or name the layer with counts."
-        )
-    if scale == "log1p_1e4" and (high > LOG1P_1E4_MAX + 1e-3 or (whole and high > 1)):
-        raise DataError(
-            f"{source}: X was declared as log1p_1e4 but looks like counts (largest value {high:g}; the scale ends at "
-            f"{LOG1P_1E4_MAX:.2f}); declare --scale counts."
-        )
+    check = ValueCheck(scale, source)
+    check.add(X.data if sparse.issparse(X) else np.asarray(X))
+    check.finish()

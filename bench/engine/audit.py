@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from ..contracts.condition import Condition
 from ..contracts.model import Capabilities
 from ..contracts.screen import Screen
 from ..contracts.split import SplitManifest
+from ..kernels.row_hashes import row_hashes
 
 Array = np.ndarray[Any, Any]
 Verdict = tuple[str, str]
-BLOCK = 8192
 #: Rows with fewer expressed genes can be equal by chance (empty droplets, small panels) and are not compared.
 MIN_EXPRESSED = 20
 #: Cramér's V above which batch and perturbation are called confounded.
@@ -62,6 +61,7 @@ def audit(
     screen: Screen | None = None,
     capabilities: Capabilities | None = None,
     resources: Mapping[str, Any] | None = None,
+    hashed: tuple[Array, Array] | None = None,
 ) -> tuple[Finding, ...]:
     """Check a split for leaks between test and training.
 
@@ -75,6 +75,8 @@ def audit(
         Of the model that is to be run; without it the rule about pretraining is ``na``.
     resources
         Side information by name; without it the rule about side information is ``na``.
+    hashed
+        `row_hashes` of the screen where they are known already.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def audit(
         (9, "batch confounding", absent if screen is None else _batches(screen)),
         (14, "barcodes", absent if screen is None else _barcodes(manifest, screen)),
         (14, "divided units", absent if screen is None else _divided_units(manifest, screen)),
-        (14, "duplicated cells", absent if screen is None else _duplicated_cells(manifest, screen)),
+        (14, "duplicated cells", absent if screen is None else _duplicated_cells(manifest, screen, hashed)),
         (17, "known defects", absent if screen is None else _known_defects(screen)),
     ]
     return tuple(Finding(rule, name, *verdict) for rule, name, verdict in sorted(verdicts, key=lambda v: v[0]))
@@ -135,32 +137,6 @@ def cramers_v(left: Array, right: Array) -> float:
         return float("nan")
     phi2 = float(np.sum(n / rows[pair[0]] * n / columns[pair[1]])) - 1
     return float(np.sqrt(max(phi2, 0.0) / smaller))
-
-
-def row_hashes(X: Any) -> tuple[Array, Array]:
-    """A 64-bit hash of each row of a sparse or dense matrix as float32, and its number of non-zero values.
-
-    The hash is a sum over columns of mixed bits times a column's random odd number, so that neither zeros nor the order
-    in which a row is stored count.
-    """
-    n, n_columns = X.shape
-    weights = np.random.default_rng(0).integers(0, 2**63, n_columns, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    hashes, expressed = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int64)
-    for start in range(0, n, BLOCK):
-        block = sparse.csr_matrix(X[start : start + BLOCK], dtype=np.float32)
-        mixed = block.data.view(np.uint32).astype(np.uint64)
-        # Small whole numbers differ in few high bits as floats: multiply these up, then fold them down.
-        mixed *= np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(32)
-        mixed *= weights[block.indices]
-        hashes[start : start + BLOCK] = _sums_by_row(mixed, block.indptr)
-        expressed[start : start + BLOCK] = _sums_by_row((block.data != 0).astype(np.uint64), block.indptr)
-    return hashes, expressed
-
-
-def _sums_by_row(values: Array, indptr: Array) -> Array:
-    total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(values, dtype=np.uint64)])
-    return total[indptr[1:]] - total[indptr[:-1]]
 
 
 def _parts(condition: Condition, separators: str = "[+]") -> frozenset[str]:
@@ -339,14 +315,14 @@ def _divided_units(manifest: SplitManifest, screen: Screen) -> Verdict:
     return "pass", f"all cells of each of {len(set(unit.tolist()))} units are on one side."
 
 
-def _duplicated_cells(manifest: SplitManifest, screen: Screen) -> Verdict:
+def _duplicated_cells(manifest: SplitManifest, screen: Screen, hashed: tuple[Array, Array] | None) -> Verdict:
     roles = np.array(["train" if c.is_control else manifest.roles.get(c, "excluded") for c in screen.conditions])[screen.codes]
     is_test, is_train = roles == "test", np.isin(roles, ["train", "validation"])
     if manifest.test_cells:
         chosen = np.isin(screen.barcodes, np.asarray(manifest.test_cells))
         # Control cells can be held out too.
         is_train, is_test = (is_train | is_test) & ~chosen, chosen
-    hashes, expressed = row_hashes(screen.adata.X)
+    hashes, expressed = row_hashes(screen.adata.X) if hashed is None else hashed
     is_test &= expressed >= MIN_EXPRESSED
     if not is_test.any():
         return "na", f"no test cell expresses {MIN_EXPRESSED} genes; equal cells could be chance."

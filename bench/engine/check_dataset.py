@@ -14,8 +14,9 @@ from scipy import sparse
 from ..contracts import registry
 from ..contracts.condition import CONTROL, Condition, parse_label
 from ..contracts.errors import suggestion
-from ..contracts.screen import LOG1P_1E4_MAX, SCALES, Dataset, DatasetCard, Screen, validate
+from ..contracts.screen import SCALES, Dataset, DatasetCard, Screen, validate
 from ..contracts.split import SplitManifest
+from ..contracts.values import LOG1P_1E4_MAX
 from .audit import audit, row_hashes
 from .plan import Request
 from .stage import make_splits

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from ..contracts.identity import content_id
 from ..contracts.latents import BLOCKS, GroundTruth, ground_truth_of
 from ..contracts.resource import FeatureTable, GeneEdges
 from ..contracts.screen import Dataset, Screen
+from ..contracts.stored_rows import StoredRows
+from ..kernels.row_hashes import row_hashes
+from .conversion import convert
 from .fingerprint import code_id
-from .folders import cache_folder, write_folder
+from .folders import cache_folder, defects, quarantine, write_folder
 from .statistics import GroupSums, group_sums, halves, on_profile_scale
 
 Array = np.ndarray[Any, Any]
@@ -48,15 +51,20 @@ class PreparedScreen:
 
     @cached_property
     def codes(self) -> Array:
-        return self._load("codes")
+        return self._load("codes", mapped=True)
 
     @cached_property
     def halves(self) -> Array:
-        return self._load("halves")
+        return self._load("halves", mapped=True)
 
     @cached_property
     def barcodes(self) -> Array:
-        return self._load("barcodes")
+        return self._load("barcodes", mapped=True)
+
+    @cached_property
+    def by_barcode(self) -> Array:
+        """(N,) rows of the cells in the order of their barcodes."""
+        return self._load("by_barcode", mapped=True)
 
     @cached_property
     def sums(self) -> GroupSums:
@@ -87,6 +95,11 @@ class PreparedScreen:
         with np.load(self.folder / "ground_truth.npz", allow_pickle=False) as f:
             return ground_truth_of(f["values"], {name: f[name] for name in f.files if name != "values"})
 
+    @property
+    def row_hashes(self) -> tuple[Array, Array]:
+        """(N,) hashes of the cells and (N,) numbers of genes that they express, as `kernels.row_hashes` makes them."""
+        return self._load("row_hashes", mapped=True), self._load("expressed", mapped=True)
+
     def resource(self, name: str) -> FeatureTable | None:
         """Side information that came with the screen."""
         return load_table(self.folder / f"resource-{name}.npz") if name in self.meta["resources"] else None
@@ -99,24 +112,33 @@ class PreparedScreen:
     @cached_property
     def matrix(self) -> sparse.csr_matrix:
         """(N, G) float32 CSR of all cells over memory maps, genes in the order of the file."""
-        parts = tuple(
-            np.load(self.cells_folder / f"{p}.npy", mmap_mode="r", allow_pickle=False) for p in ("data", "indices", "indptr")
-        )
-        return sparse.csr_matrix(parts, shape=(len(self.codes), len(self.genes)), copy=False)
+        return sparse.csr_matrix(self._parts, shape=(len(self.codes), len(self.genes)), copy=False)
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any, Any]:
+        names = ("data", "indices", "indptr")
+        data, indices, indptr = (np.load(self.cells_folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names)
+        return data, indices, indptr
 
     def cells(self, rows: Array, *, profile_scale: bool = False) -> sparse.csr_matrix:
         """(len(rows), G) float32 CSR of some cells, genes sorted; read from a memory map, so only these rows are copied."""
-        taken = self.matrix[rows]
-        if (np.diff(self.gene_order) != 1).any():
-            taken = taken[:, self.gene_order]
-        if profile_scale:
-            taken = on_profile_scale(taken, self.scale)
-        return sparse.csr_matrix(taken, dtype=np.float32)
+        return self.stored(rows, profile_scale=profile_scale).tocsr()
+
+    def stored(
+        self, rows: Array, *, profile_scale: bool = False, room: int | None = None, bound: int | None = None
+    ) -> StoredRows:
+        """The same cells, read as they are asked for; `room` and `bound` as there."""
+        transform = partial(on_profile_scale, scale=self.scale) if profile_scale and self.scale == "counts" else None
+        columns = self.gene_order if (np.diff(self.gene_order) != 1).any() else None
+        return StoredRows(self._parts, len(self.genes), rows=rows, columns=columns, transform=transform, room=room, bound=bound)
 
     def condition_cells(self, condition: Condition) -> sparse.csr_matrix:
         """Cells of a condition on the scale of the profiles, in the order of their barcodes."""
-        rows = np.flatnonzero(self.codes == self.conditions.index(condition))
-        return self.cells(rows[np.argsort(self.barcodes[rows], kind="stable")], profile_scale=True)
+        return self.cells(self.sorted_rows(self.codes == self.conditions.index(condition)), profile_scale=True)
+
+    def sorted_rows(self, keep: Array) -> Array:
+        """Rows of the cells that `keep` (N,) marks, in the order of their barcodes: one that does not depend on the file."""
+        return self.by_barcode[keep[self.by_barcode]]
 
     @property
     def cells_folder(self) -> Path:
@@ -127,12 +149,22 @@ class PreparedScreen:
     def has_cells(self) -> bool:
         return self.cells_folder.exists()
 
-    def _load(self, name: str) -> Array:
-        return np.load(self.folder / f"{name}.npy", allow_pickle=False)
+    def _load(self, name: str, *, mapped: bool = False) -> Array:
+        # What has a value for each cell is mapped: it is given up when memory is short, and jobs of means never touch it.
+        return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="r" if mapped else None, allow_pickle=False))
 
 
-def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[], Screen] | None = None) -> PreparedScreen:
-    """The prepared form of a data set, from the cache where it is there.
+def prepare(
+    dataset: Dataset,
+    *,
+    data_id: str,
+    cells: bool,
+    loaded: Callable[[], Screen] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> PreparedScreen:
+    """The prepared form of a data set, from the cache where it is there and whole; what is damaged is put aside and made again.
+
+    Where the matrix of the screen stays in its file, it is read once, for sums and cells alike.
 
     Parameters
     ----------
@@ -140,34 +172,57 @@ def prepare(dataset: Dataset, *, data_id: str, cells: bool, loaded: Callable[[],
         Also store the cells, for models and reference rows that read them.
     loaded
         Gives the screen if the caller has it already.
+    tell
+        Told how far a long conversion is.
     """
     folder = cache_folder() / "screens" / content_id([data_id, dataset.card.to_dict(), code_id(__name__)])[:32]
     ready = PreparedScreen(folder)
-    load = loaded or cache(dataset.load)
-    if not folder.exists():
-        write_folder(folder, lambda target: _write(load(), target))
-    if cells and not ready.has_cells:
-        write_folder(ready.cells_folder, lambda target: _write_cells(load(), target))
+    targets = {"sums": folder} | ({"cells": ready.cells_folder} if cells else {})
+    for path in targets.values():
+        if path.exists() and (found := defects(path)):
+            quarantine(path, "; ".join(found))
+    if not all(path.exists() for path in targets.values()):
+        _make((loaded or dataset.load)(), targets, tell)
     return ready
 
 
-def _write_cells(screen: Screen, folder: Path) -> None:
-    csr = sparse.csr_matrix(screen.adata.X, dtype=np.float32)
-    for name, value in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):
+def _make(screen: Screen, targets: Mapping[str, Path], tell: Callable[[str], None]) -> None:
+    half = halves(screen.barcodes, screen.codes)
+    groups, n_groups = 2 * screen.codes + half, 2 * len(screen.conditions)
+    if screen.rows is not None:
+        partial = targets["sums"].with_name(f"{targets['sums'].name}.partial")
+        convert(screen, groups, n_groups, targets, lambda s, f: _write(screen, s, half, f), partial=partial, tell=tell)
+        return
+    X: Any = screen.adata.X
+
+    def write(folder: Path) -> None:
+        hashes, expressed = row_hashes(X)
+        for name, value in (("row_hashes", hashes), ("expressed", expressed.astype(np.int32))):
+            np.save(folder / f"{name}.npy", value, allow_pickle=False)
+        _write(screen, group_sums(X, groups, n_groups, scale=screen.card.scale), half, folder)
+
+    for name, path in targets.items():
+        if not path.exists():
+            write_folder(path, write if name == "sums" else lambda folder: _write_cells(X, folder))
+
+
+def _write_cells(X: Any, folder: Path) -> None:
+    csr = sparse.csr_matrix(X, dtype=np.float32)
+    # Columns need 32 bits and places of values 64, however many values there are.
+    for name, value in (("data", csr.data), ("indices", csr.indices.astype(np.int32)), ("indptr", csr.indptr.astype(np.int64))):
         np.save(folder / f"{name}.npy", value, allow_pickle=False)
 
 
-def _write(screen: Screen, folder: Path) -> None:
-    X, codes, barcodes, genes = screen.adata.X, screen.codes, screen.barcodes, screen.genes
-    half = halves(barcodes, codes)
+def _write(screen: Screen, sums: GroupSums, half: Array, folder: Path) -> None:
+    codes, barcodes, genes = screen.codes, screen.barcodes, screen.genes
     order = np.argsort(genes, kind="stable")
-    sums = group_sums(X, 2 * codes + half, 2 * len(screen.conditions), scale=screen.card.scale)
     arrays = {
         "genes": genes[order],
         "gene_order": order,
         "codes": codes,
         "halves": half,
         "barcodes": barcodes,
+        "by_barcode": np.argsort(barcodes, kind="stable"),
         "total": sums.total[:, order],
         "squares": sums.squares[:, order],
         "n": sums.n,
@@ -205,8 +260,10 @@ def _write(screen: Screen, folder: Path) -> None:
 def cell_level_sums(screen: Screen, test_cells: tuple[str, ...]) -> GroupSums:
     """Sums for a split by cells: rows are ``4 * condition + 2 * is_test + half``; genes sorted."""
     half = halves(screen.barcodes, screen.codes)
-    is_test = np.isin(screen.barcodes, np.asarray(test_cells))
-    sums = group_sums(screen.adata.X, 4 * screen.codes + 2 * is_test + half, 4 * len(screen.conditions), scale=screen.card.scale)
+    groups = 4 * screen.codes + 2 * np.isin(screen.barcodes, np.asarray(test_cells)) + half
+    sums = group_sums(
+        screen.adata.X if screen.rows is None else screen.rows, groups, 4 * len(screen.conditions), scale=screen.card.scale
+    )
     order = np.argsort(screen.genes, kind="stable")
     return GroupSums(sums.total[:, order], sums.squares[:, order], sums.n)
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..contracts import registry
 from ..contracts.errors import DataError, UsageError, suggestion
 from ..contracts.identity import content_id
+from ..contracts.memory import available
 from ..contracts.screen import Dataset, Screen, validate
 from ..contracts.split import SplitManifest
 from .assemble import Assembly
 from .audit import audit, to_dict
 from .fingerprint import COMPILED, code_id, environment
-from .folders import write_atomically
+from .kept import whole_or_quarantined
+from .kept_splits import kept_splits, save_index, save_split
 from .plan import Request
 from .prepare import PreparedScreen, cell_level_sums, prepare
+from .progress_file import ProgressFile
 from .worker import load_plugins
+
+#: Share of the memory that a matrix may take to be read whole; beside it lie the copies that are made of it.
+IN_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class StageRequest:
     """One data set with the splits that are wanted of it; a split is a `Request` or the path of a manifest file.
 
     `cells` stores the cells for models that read them, `cell_truth` works out what metrics of cells need; `memory_mb` bounds
-    what is held in memory at a time, where the user gives a bound.
+    what is held in memory at a time, where the user gives a bound; how far a long conversion is goes to the file `progress`.
     """
 
     dataset: DatasetRequest
@@ -71,6 +74,7 @@ class StageRequest:
     plugins: Sequence[str] = ()
     cell_truth: bool = False
     memory_mb: float | None = None
+    progress: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,10 @@ def stage(request: StageRequest) -> Staged:
     """
     load_plugins(request.plugins)
     dataset = request.dataset.dataset()
-    lazy = _Lazy(dataset)
+    lazy = _Lazy(dataset, request.memory_mb)
     cells = request.cells or request.cell_truth
-    prepared = prepare(dataset, data_id=request.data_id, cells=cells, loaded=lambda: lazy.screen)
+    tell = ProgressFile(request.progress)
+    prepared = prepare(dataset, data_id=request.data_id, cells=cells, loaded=lambda: lazy.screen, tell=tell)
     splits: list[StagedSplit] = []
     for wanted in request.splits or [Request(prepared.meta["card"]["default_split"])]:
         splits += _staged(wanted, prepared, request.data_id, lazy)
@@ -118,7 +123,7 @@ def _cell_truth(split: StagedSplit, prepared: PreparedScreen) -> Path:
     """The folder of a split's `CellTruth`, filled where it is not there."""
     made_with = content_id([code_id("pbench.bench.engine.assemble"), environment(COMPILED)])
     folder = split.manifest.with_name(f"{split.manifest.stem}.cells-{made_with[:16]}")
-    if not folder.exists():
+    if not whole_or_quarantined(folder):
         Assembly(prepared, SplitManifest.load(split.manifest), split.cell_sums).write_cell_truth(folder)
     return folder
 
@@ -126,12 +131,15 @@ def _cell_truth(split: StagedSplit, prepared: PreparedScreen) -> Path:
 class _Lazy:
     """The screen, loaded when first needed: with everything cached, it never is."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, memory_mb: float | None = None) -> None:
+        self.dataset, self.memory_mb = dataset, memory_mb
 
     @cached_property
     def screen(self) -> Screen:
-        return validate(self.dataset.load(), source=f"data set '{self.dataset.card.name}'")
+        bound = available() if self.memory_mb is None else min(self.memory_mb * 2**20, available())
+        opened = self.dataset.open
+        screen = self.dataset.load() if opened is None else opened(IN_MEMORY * bound)
+        return validate(screen, source=f"data set '{self.dataset.card.name}'")
 
 
 def _staged(wanted: Request | Path, prepared: PreparedScreen, data_id: str, lazy: _Lazy) -> list[StagedSplit]:
@@ -143,18 +151,15 @@ def _staged(wanted: Request | Path, prepared: PreparedScreen, data_id: str, lazy
                 f"{wanted} was made for data {manifest.data_id[:12]} of '{manifest.dataset}', and the data here is {data_id[:12]}: "
                 "a split holds for the bytes that it was made from."
             )
-        return [_saved(manifest, folder, lazy)]
+        return [_saved(manifest, prepared, lazy)]
     generator = registry.splits.get(wanted.name)
     key = content_id([str(wanted), code_id(generator.__module__), code_id("pbench.bench.engine.audit")])[:32]
     index = folder / f"{key}.index.json"
-    if index.exists():
-        return [
-            StagedSplit(folder / f"{i}.json", _sums_path(folder, i), json.loads((folder / f"{i}.audit.json").read_text()))
-            for i in json.loads(index.read_text())
-        ]
+    if (kept := kept_splits(index)) is not None:
+        return [StagedSplit(*parts) for parts in kept]
     manifests = make_splits(wanted, lazy.screen, data_id)
-    made = [_saved(m, folder, lazy) for m in manifests]
-    write_atomically(index, lambda p: p.write_text(json.dumps([m.id[:32] for m in manifests])))
+    made = [_saved(m, prepared, lazy) for m in manifests]
+    save_index(index, manifests)
     return made
 
 
@@ -179,22 +184,7 @@ def make_splits(wanted: Request, screen: Screen, data_id: str) -> tuple[SplitMan
         raise UsageError(f"split '{wanted}' cannot be made: {error}") from error
 
 
-def _sums_path(folder: Path, manifest_id: str) -> Path | None:
-    path = folder / f"{manifest_id}.sums.npz"
-    return path if path.exists() else None
-
-
-def _saved(manifest: SplitManifest, folder: Path, lazy: _Lazy) -> StagedSplit:
-    name = manifest.id[:32]
-    report = to_dict(audit(manifest, lazy.screen))
-    write_atomically(folder / f"{name}.json", manifest.save)
-    write_atomically(folder / f"{name}.audit.json", lambda p: p.write_text(json.dumps(report)))
-    if manifest.test_cells:
-        sums = cell_level_sums(lazy.screen, manifest.test_cells)
-
-        def save(path: Path) -> None:
-            with open(path, "wb") as f:
-                np.savez(f, total=sums.total, squares=sums.squares, n=sums.n)
-
-        write_atomically(folder / f"{name}.sums.npz", save)
-    return StagedSplit(folder / f"{name}.json", _sums_path(folder, name), report)
+def _saved(manifest: SplitManifest, prepared: PreparedScreen, lazy: _Lazy) -> StagedSplit:
+    report = to_dict(audit(manifest, lazy.screen, hashed=prepared.row_hashes))
+    sums = cell_level_sums(lazy.screen, manifest.test_cells) if manifest.test_cells else None
+    return StagedSplit(*save_split(prepared.folder / "splits", manifest, report, sums))

@@ -16,6 +16,7 @@ from ..contracts.training import Profiles
 from ..kernels.normalisation import log1p_per_10k
 
 Array = np.ndarray[Any, Any]
+NOT_FINITE = "the matrix holds NaN or infinite values; remove those cells or genes."
 #: Rows of a block that is copied or read.
 BLOCK = 4096
 # Blocks at a time of a matrix that is looked at where it lies, so that a mapped one is still read from front to back.
@@ -70,7 +71,7 @@ def on_profile_scale(X: Any, scale: str) -> Any:
 
 
 def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
-    """`GroupSums` of a matrix (cells x genes; CSR, CSC, dense, a memory map or a backed AnnData's) in blocks of rows.
+    """`GroupSums` of a matrix (cells x genes; CSR, CSC, dense, a memory map, a backed AnnData's or `Rows` of a file) in blocks of rows.
 
     Each sum adds up its cells in their order, whatever the blocks, the form of X and the number of threads.
 
@@ -97,12 +98,15 @@ def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
     for start, block in _blocks(X, copied=scale == "counts"):
         add_rows(on_profile_scale(block, scale), codes[start : start + block.shape[0]], total, squares)
     if not np.isfinite(squares).all():
-        raise DataError("the matrix holds NaN or infinite values; remove those cells or genes.")
+        raise DataError(NOT_FINITE)
     return GroupSums(total, squares, np.bincount(codes, minlength=n_groups))
 
 
 def _blocks(X: Any, *, copied: bool) -> Iterator[tuple[int, Any]]:
     """Blocks of rows, CSR or dense, each with the position of its first row; what is in memory as CSR is not copied here."""
+    if hasattr(X, "blocks"):
+        yield from X.blocks()
+        return
     if sparse.issparse(X):
         X = X.tocsr()
         step = BLOCK if copied or X.dtype.kind != "f" else _VIEWED * BLOCK
@@ -121,9 +125,10 @@ def _blocks(X: Any, *, copied: bool) -> Iterator[tuple[int, Any]]:
 
 def halves(barcodes: Array, codes: Array) -> Array:
     """(n,) 0 or 1: two halves of each group, equal to one cell, chosen by hashed barcode and so blind to the order of cells."""
-    digest = np.array(
-        [int.from_bytes(hashlib.sha256(b.encode()).digest()[:8], "big") for b in barcodes.tolist()], dtype=np.uint64
-    )
+    digest = np.empty(len(barcodes), dtype=np.uint64)
+    for start in range(0, len(barcodes), BLOCK):
+        some = barcodes[start : start + BLOCK].tolist()
+        digest[start : start + BLOCK] = np.frombuffer(b"".join(hashlib.sha256(b.encode()).digest()[:8] for b in some), ">u8")
     order = np.lexsort((digest, codes))
     sorted_codes = codes[order]
     starts = np.searchsorted(sorted_codes, sorted_codes, side="left")

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ..contracts.errors import DataError
-from ..contracts.screen import LOG1P_1E4_MAX
+from ..contracts.values import LOG1P_1E4_MAX
 
 Array = np.ndarray[Any, Any]
 #: Level of predictions, as a multiple of the truth's, beyond which those that look like the control are on another scale,

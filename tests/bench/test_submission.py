@@ -18,7 +18,6 @@ from scipy import sparse
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import DataError, UsageError
 from pbench.bench.contracts.identity import canonical_json
-from pbench.bench.engine import row_blocks
 from pbench.bench.engine.answer import Answer
 from pbench.bench.engine.plan import Request
 from pbench.bench.engine.stage import DatasetRequest
@@ -26,6 +25,7 @@ from pbench.bench.engine.store import Store
 from pbench.bench.engine.submission import SubmissionRequest, prepare_submission
 from pbench.bench.engine.submission_layouts import Reading
 from pbench.bench.engine.submission_notes import rows_shown
+from pbench.datasets import row_blocks
 from pbench.models.submission import Answers, Content, Submission
 
 LOG = Reading(scale="log1p_1e4")
