@@ -1,0 +1,107 @@
+"""What the engine costs beyond the work itself: many jobs that do nothing, and a few that take half a minute.
+
+``pytest tests/benchmarks/test_overhead.py --benchmark-only -o addopts=--import-mode=importlib``; ``PBENCH_BENCH_SECONDS`` shortens the
+long jobs. Times are only worth something on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+
+from pbench.bench.engine.execute import execute
+
+CALLS, WORKERS = 1000, 2
+SECONDS = float(os.environ.get("PBENCH_BENCH_SECONDS", "30"))
+
+PLUGIN = """
+import time
+
+from pbench import Capabilities, Model, Prediction
+
+
+class Nothing(Model):
+    capabilities = Capabilities(unseen_targets=True, stochastic=True)
+
+    def __init__(self, *, seconds: float = 0) -> None:
+        self.seconds = seconds
+
+    def fit(self, data, *, seed):
+        time.sleep(self.seconds)
+        return self
+
+    def predict(self, conditions, controls):
+        return Prediction(conditions, controls.control_mean(conditions))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A screen of 20 perturbations and 100 genes, and a model that only sleeps."""
+    import pandas as pd
+    from anndata import AnnData
+
+    folder = tmp_path_factory.mktemp("overhead")
+    (folder / "nothing.py").write_text(PLUGIN)
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["control", *(f"G{i}" for i in range(20))], 30)
+    X = rng.poisson(2, (len(labels), 100)).astype(np.float32)
+    obs = pd.DataFrame({"perturbation": labels}, index=[f"cell{i}" for i in range(len(labels))])
+    AnnData(X, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(100)])).write_h5ad(folder / "small.h5ad")
+    return folder
+
+
+def run(folder, models, seeds, out):
+    """Seconds of a whole command, from the shell to the board."""
+    command = f"run --plugin nothing.py --models {models} --no-controls --dataset small.h5ad --scale counts --split unseen-single"
+    command += f" --metrics l2@all --seeds {seeds} --jobs {WORKERS} --out {out} --json"
+    environment = {**os.environ, "PBENCH_CACHE": str(folder / "cache")}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", "from pbench.bench.cli.main import main; main()", *command.split()],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    return seconds, json.loads(done.stdout)
+
+
+def test_calls_that_do_nothing(benchmark):
+    """Each in a fresh process, beside the standard library's pool with a fresh process for each call."""
+    list(execute(math.sqrt, [1.0] * WORKERS, workers=WORKERS))
+    benchmark.pedantic(lambda: list(execute(math.sqrt, [1.0] * CALLS, workers=WORKERS)), rounds=3)
+    context = multiprocessing.get_context("forkserver")
+    began = time.perf_counter()
+    with ProcessPoolExecutor(WORKERS, mp_context=context, max_tasks_per_child=1) as pool:
+        list(pool.map(math.sqrt, [1.0] * CALLS))
+    peer = time.perf_counter() - began
+    benchmark.extra_info.update(calls=CALLS, peer_seconds=peer, peer_over_ours=peer / benchmark.stats.stats.median)
+
+
+def test_jobs_that_do_nothing(folder, benchmark):
+    """Whole jobs: truth, prediction, one metric, three files flushed to disk, and the board of all at the end."""
+    run(folder, "nothing", "0-0", "warm")
+    seconds, report = benchmark.pedantic(lambda: run(folder, "nothing", f"0-{CALLS - 1}", "many"), rounds=1)
+    assert report["computed"] == CALLS
+    benchmark.extra_info.update(jobs=CALLS, seconds=seconds)
+
+
+def test_jobs_that_take_half_a_minute(folder, benchmark):
+    """The share of the time that is not the jobs' own, from start to board; they sleep, so that no core is missing."""
+    run(folder, "nothing", "0-0", "warm")
+    n = 6 * WORKERS
+    seconds, report = benchmark.pedantic(lambda: run(folder, f"nothing[seconds={SECONDS:g}]", f"0-{n - 1}", "long"), rounds=1)
+    assert report["computed"] == n
+    benchmark.extra_info.update(jobs=n, job_seconds=SECONDS, overhead=seconds / (n / WORKERS * SECONDS) - 1)
