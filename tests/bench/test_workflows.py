@@ -63,8 +63,10 @@ def pbench_commands(where=None):
 
 
 def test_there_is_a_workflow_for_everything_that_is_published():
-    assert set(TEXTS) == {"ci.yml", "boards-nightly.yml", "pages.yml", "gpu.yml", "records-check.yml", "records-comment.yml"}
+    boards = {"boards-nightly.yml", "pages.yml", "gpu.yml", "records-check.yml", "records-comment.yml"}
+    assert set(TEXTS) == boards | {"ci.yml", "dependencies.yml"}
     assert set(triggers("ci.yml")) == {"push", "pull_request"} and "schedule" in triggers("boards-nightly.yml")
+    assert {"schedule", "push"} <= set(triggers("dependencies.yml"))
     assert set(triggers("records-check.yml")) == {"pull_request"} and set(triggers("records-comment.yml")) == {"workflow_run"}
     assert triggers("records-comment.yml")["workflow_run"]["workflows"] == [WORKFLOWS["records-check.yml"]["name"]]
 
@@ -97,7 +99,7 @@ def env_of(name, job):
     return found
 
 
-ALLOWED = {"pbench", "python", "bash", "sphinx-build", "xargs", "mkdir", "echo", "tee", ".venv/bin/pip"}
+ALLOWED = {"pbench", "pip-audit", "python", "bash", "sphinx-build", "xargs", "mkdir", "echo", "tee", ".venv/bin/pip"}
 
 
 def test_the_steps_are_thin():
