@@ -51,9 +51,11 @@ class CellAdversary(Adversary):
         """(m, G) control cells of a context less their mean, at most `TEMPLATES` of them."""
         assert self.load_ is not None
         cells: Any = self.load_(context)
-        if cells.shape[0] > TEMPLATES:
+        rows = np.arange(cells.shape[0])
+        if len(rows) > TEMPLATES:
             rng = np.random.default_rng(derived_seed("gaming", "templates", context))
-            cells = cells[np.sort(rng.choice(cells.shape[0], TEMPLATES, replace=False))]
+            rows = np.sort(rng.choice(len(rows), TEMPLATES, replace=False))
+        cells = cells[rows]
         dense = cells.toarray().astype(np.float64)
         return dense - dense.mean(axis=0)
 

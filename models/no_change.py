@@ -52,6 +52,6 @@ class NoChange(Model):
         cells: Any = self.load_(context)
         n = cells.shape[0]
         if n <= MOST_CELLS:
-            return cells
+            return cells[:]
         rng = np.random.default_rng(derived_seed("no-change", context))
         return cells[np.sort(rng.choice(n, MOST_CELLS, replace=False))]

@@ -94,8 +94,12 @@ class ScGen(CellGenerator):
 
     def _arrows(self, cells: Cells) -> dict[Condition, Array]:
         """Change of the mean code by perturbation, its context left out."""
-        codes = self.encode(cells)["latent"].astype(np.float64)
-        centre = {c: codes[cells.codes == i].mean(axis=0) for i, c in enumerate(cells.conditions) if (cells.codes == i).any()}
+        total = np.zeros((len(cells.conditions), self.latent))
+        for rows, codes in self.encoded_blocks(cells):
+            # Added up cell by cell: blocks change nothing.
+            np.add.at(total, cells.codes[rows], codes["latent"].astype(np.float64))
+        n_cells = np.bincount(cells.codes, minlength=len(total))
+        centre = {c: total[i] / n_cells[i] for i, c in enumerate(cells.conditions) if n_cells[i]}
         arrows: dict[Condition, list[Array]] = {}
         for condition, own in centre.items():
             if not condition.is_control and condition.control() in centre:

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from .stored_rows import StoredRows
+
 Array = np.ndarray[Any, Any]
 
 
@@ -24,7 +26,7 @@ class CellTruth:
         Cells of the i-th scored condition: (n_i, G) float32 CSR on the scale of the profiles, in an order that does not
         depend on the file.
     load_controls
-        The same of the control cells of a row of ``Truth.controls``.
+        The same of the control cells of a row of ``Truth.controls``; `StoredRows` where they take too much of the memory.
     p
         (n, G) float64 two-sided Mann-Whitney p of each gene against the control cells of the context, not adjusted; NaN
         where all pooled values are equal.
@@ -39,7 +41,7 @@ class CellTruth:
     """
 
     load: Callable[[int], csr_matrix]
-    load_controls: Callable[[int], csr_matrix]
+    load_controls: Callable[[int], csr_matrix | StoredRows]
     p: Array
     auc: Array
     pca_mean: Array

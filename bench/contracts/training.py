@@ -15,6 +15,8 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from .stored_rows import StoredRows
+
 Array = np.ndarray[Any, Any]
 
 
@@ -85,7 +87,7 @@ class Cells:
     Parameters
     ----------
     X
-        (n, G) float32 CSR.
+        (n, G) float32 CSR; where that takes too much of the memory, `StoredRows`, which reads the rows that are asked for.
     codes
         (n,) index into `conditions` of each cell.
     conditions
@@ -98,7 +100,7 @@ class Cells:
         (n,) hours at which each cell was observed, of controls too; None where the screen has no times, NaN where a cell has none.
     """
 
-    X: csr_matrix
+    X: csr_matrix | StoredRows
     codes: Array
     conditions: tuple[Condition, ...]
     scale: str
@@ -133,7 +135,8 @@ class TrainingData:
     load_cells
         Returns the training cells (validation cells for ``"validation"``), read on first use.
     load_controls
-        Returns the (m, G) CSR control cells of a context on the scale of the profiles; None where no cells are stored.
+        Returns the (m, G) control cells of a context on the scale of the profiles, CSR or `StoredRows`; None where no cells are
+        stored.
     latents
         How many latent variables the generator of a simulated screen has, by block (``responsive``, ``invariant``): the same hint
         for every model. Empty elsewhere.
@@ -148,7 +151,7 @@ class TrainingData:
     scale: str = "log1p_1e4"
     resources: Mapping[str, Any] = field(default_factory=dict)
     load_cells: Callable[[str], Cells] | None = None
-    load_controls: Callable[[str | None], csr_matrix] | None = None
+    load_controls: Callable[[str | None], csr_matrix | StoredRows] | None = None
     latents: Mapping[str, int] = field(default_factory=dict)
     image_shape: tuple[int, ...] = ()
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from ..contracts.cell_truth import CellTruth
 from ..contracts.condition import Condition, sort_key
 from ..contracts.errors import DataError
 from ..contracts.latents import GroundTruth
+from ..contracts.memory import available
 from ..contracts.split import SplitManifest
 from ..contracts.training import Cells, Profiles, TrainingData
 from ..contracts.truth import Truth
@@ -21,8 +21,15 @@ from .cell_truth import read_cell_truth, read_classes, write_cell_truth
 from .prepare import PreparedScreen
 from .statistics import GroupSums, welch_t
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 Array = np.ndarray[Any, Any]
 DE_GENES = 100
+#: Share of the memory that cells may take at a time; copies of them are made on their way.
+CELLS_SHARE = 0.25
+#: Bytes of cells, over what they may take, above which they stay on disk.
+IN_MEMORY = 1.0
 
 
 class Assembly:
@@ -36,6 +43,9 @@ class Assembly:
         The split.
     cell_sums
         ``.npz`` with `cell_level_sums`, for splits by cells.
+    memory_bytes
+        Bound on memory that the user has set; without one, it is what the machine has left. Cells that take more than a share
+        of it stay on disk and are read as they are asked for, which changes no number.
 
     Raises
     ------
@@ -43,8 +53,15 @@ class Assembly:
         If the manifest names conditions that the screen does not have.
     """
 
-    def __init__(self, screen: PreparedScreen, manifest: SplitManifest, cell_sums: Path | None = None) -> None:
-        self.screen, self.manifest = screen, manifest
+    def __init__(
+        self,
+        screen: PreparedScreen,
+        manifest: SplitManifest,
+        cell_sums: Path | None = None,
+        *,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.screen, self.manifest, self.memory_bytes = screen, manifest, memory_bytes
         self.by_cell = bool(manifest.test_cells)
         self._position = {c: i for i, c in enumerate(screen.conditions)}
         if unknown := [c for c in manifest.roles if c not in self._position]:
@@ -105,17 +122,27 @@ class Assembly:
             wanted = self._role("validation")
         else:
             wanted = tuple(c for c in self.screen.conditions if c.is_control) + self.train_conditions
-        return self._cells(wanted, ~self._test_barcodes)
+        return self._cells(wanted, ~self._test_barcodes if self.by_cell else None)
 
-    def _cells(self, conditions: tuple[Condition, ...], keep: Array) -> Cells:
+    @cached_property
+    def room(self) -> int:
+        """Bytes that cells may take at a time."""
+        return int(CELLS_SHARE * (available() if self.memory_bytes is None else self.memory_bytes))
+
+    def _read(self, rows: Array, *, profile_scale: bool = False) -> Any:
+        """Cells in memory, or `StoredRows` where they would take too much of it."""
+        stored = self.screen.stored(rows, profile_scale=profile_scale, room=self.room, bound=self.memory_bytes)
+        return stored if stored.nbytes > IN_MEMORY * self.room else stored.tocsr()
+
+    def _cells(self, conditions: tuple[Condition, ...], keep: Array | None) -> Cells:
         """The cells of some conditions among those that `keep` marks."""
         number = np.full(len(self.screen.conditions), -1)
         number[[self._position[c] for c in conditions]] = np.arange(len(conditions))
         code = number[self.screen.codes]
-        rows = self._by_barcode((code >= 0) & keep)
+        rows = self.screen.sorted_rows(code >= 0 if keep is None else (code >= 0) & keep)
         units, times = self.screen.units, self.screen.times
         return Cells(
-            self.screen.cells(rows),
+            self._read(rows),
             code[rows],
             conditions,
             self.screen.scale,
@@ -131,11 +158,13 @@ class Assembly:
         if known is None:
             return cells, None
         kept = np.isin(self.screen.codes, [self._position[c] for c in trained]) & self._test_barcodes
-        return cells, known.at(self._by_barcode(kept))
+        return cells, known.at(self.screen.sorted_rows(kept))
 
-    def _control_cells(self, context: str | None) -> sparse.csr_matrix:
-        keep = (self.screen.codes == self._position[Condition(context=context)]) & ~self._test_barcodes
-        return self.screen.cells(self._by_barcode(keep), profile_scale=True)
+    def _control_cells(self, context: str | None) -> Any:
+        keep = self.screen.codes == self._position[Condition(context=context)]
+        if self.by_cell:
+            keep &= ~self._test_barcodes
+        return self._read(self.screen.sorted_rows(keep), profile_scale=True)
 
     @cached_property
     def _test_barcodes(self) -> Array:
@@ -150,18 +179,32 @@ class Assembly:
         held_out = test[self.screen.codes]
         return held_out & self._test_barcodes if self.by_cell else held_out
 
-    def _test_cells(self, condition: Condition, half: int | None = None) -> sparse.csr_matrix:
+    def _test_cells(self, condition: Condition, half: int | None = None) -> Any:
         keep = (self.screen.codes == self._position[condition]) & self._held_out
         if half is not None:
             keep &= self.screen.halves == half
-        return self.screen.cells(self._by_barcode(keep), profile_scale=True)
+        return self._one(self.screen.sorted_rows(keep))
+
+    def _one(self, rows: Array) -> csr_matrix:
+        """Cells of one condition on the scale of the profiles, in memory; `TooLarge` where there is no room for them."""
+        return self.screen.stored(rows, profile_scale=True, room=self.room, bound=self.memory_bytes).tocsr()
 
     def write_cell_truth(self, folder: Path) -> None:
         """Work out what `truth` reads from `folder`."""
         trained = np.zeros(len(self.screen.conditions), dtype=bool)
         trained[[self._position[c] for c in (*self.train_conditions, *self.controls.conditions)]] = True
-        train = trained[self.screen.codes] & ~self._held_out & ~self._test_barcodes
-        write_cell_truth(folder, self.screen, self._role("test"), self._held_out, train, self._interaction_classes())
+        train = trained[self.screen.codes] & ~self._held_out
+        if self.by_cell:
+            train &= ~self._test_barcodes
+        write_cell_truth(
+            folder,
+            self.screen,
+            self._role("test"),
+            self._held_out,
+            train,
+            self._interaction_classes(),
+            memory_bytes=self.memory_bytes,
+        )
 
     def _interaction_classes(self) -> list[str]:
         """Class of the genetic interaction of each scored double, empty for others and where its singles were not measured."""
@@ -179,11 +222,6 @@ class Assembly:
             genes = expressed_genes(control[i], tuple(index[t] for t in condition.targets if t in index))
             classes.append(interaction_class(interaction_scores(own[0][genes], own[1][genes], shifts[i][genes])))
         return classes
-
-    def _by_barcode(self, keep: Array) -> Array:
-        """Rows of the cells that `keep` marks, in an order that does not depend on the file."""
-        rows = np.flatnonzero(keep)
-        return rows[np.argsort(self.screen.barcodes[rows], kind="stable")]
 
     def truth(self, cell_truth: Path | None = None, *, cells: bool = True, ground: GroundTruth | None = None) -> Truth:
         """Statistics of the scored test conditions.
@@ -210,7 +248,9 @@ class Assembly:
         both: tuple[CellTruth | None, CellTruth | None] = (None, None)
         classes = [""] * len(conditions)
         if cell_truth is not None:
-            both = read_cell_truth(cell_truth, self.screen, controls.conditions)
+            both = read_cell_truth(
+                cell_truth, self.screen, controls.conditions, self._one, partial(self._read, profile_scale=True)
+            )
             classes = read_classes(cell_truth)
         return Truth(
             genes=genes,

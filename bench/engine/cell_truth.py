@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from ..contracts.cell_truth import CellTruth, embed
 from ..contracts.condition import Condition
 from .folders import write_folder
 from .prepare import PreparedScreen
-from .statistics import on_profile_scale
 
 Array = np.ndarray[Any, Any]
 
@@ -24,11 +23,24 @@ KEPT = 0.9
 FIT_CELLS, BANDWIDTH_CELLS = 5000, 2000
 #: Smaller side of a matrix up to which its components are exact.
 EXACT = 600
+#: Barcodes that are hashed at a time.
+HASHED = 2**17
 SIDES = ("all", "half")
 
 
+#: Share of a bound on memory that the buffers of the tests of genes take, and what they take without one.
+BUFFER_SHARE, BUFFER = 0.25, 2**30
+
+
 def write_cell_truth(
-    folder: Path, screen: PreparedScreen, conditions: tuple[Condition, ...], test: Array, train: Array, classes: list[str]
+    folder: Path,
+    screen: PreparedScreen,
+    conditions: tuple[Condition, ...],
+    test: Array,
+    train: Array,
+    classes: list[str],
+    *,
+    memory_bytes: int | None = None,
 ) -> None:
     """Write `CellTruth` files for all test cells and for the second halves of each condition.
 
@@ -40,6 +52,8 @@ def write_cell_truth(
         (N,) bool over the cells of the screen: cells of the truth, and training cells with controls.
     classes
         Class of each condition's genetic interaction, kept beside because it is as costly.
+    memory_bytes
+        Bound on memory: the tests of genes read the cells once for each set of genes whose values fit into a share of it.
     """
     from ..kernels.pairwise import median_distance
 
@@ -48,12 +62,11 @@ def write_cell_truth(
     number = np.full(len(screen.conditions), -1)
     number[[position[c] for c in conditions]] = np.arange(len(conditions))
     group = np.where(test, number[screen.codes], -1)
-    rows = np.flatnonzero(group >= 0)
-    rows = rows[np.lexsort((screen.barcodes[rows], group[rows]))]
-    coordinates = np.concatenate(
-        [embed(screen.cells(rows[i : i + 4096], profile_scale=True), mean, components) for i in range(0, max(1, len(rows)), 4096)]
-    )
-    chosen = np.sort(_fewest(screen.barcodes[rows], BANDWIDTH_CELLS, salt="bandwidth"))
+    rows = screen.sorted_rows(test)
+    rows = rows[group[rows] >= 0]
+    rows = rows[np.argsort(group[rows], kind="stable")]
+    coordinates = embed(screen.stored(rows, profile_scale=True), mean, components)
+    chosen = np.sort(_fewest(screen.barcodes, rows, BANDWIDTH_CELLS, salt="bandwidth"))
     bandwidth = median_distance(coordinates[chosen]) if len(chosen) > 1 else float("nan")
     files = {
         "rows": rows,
@@ -65,8 +78,9 @@ def write_cell_truth(
         "bandwidth": np.array(bandwidth),
         "gi_class": np.array(classes, dtype=str),
     }
-    for side, keep in (("all", np.ones(len(group), dtype=bool)), ("half", screen.halves == 1)):
-        files[f"p_{side}"], files[f"auc_{side}"] = _tests_against_control(screen, conditions, np.where(keep, group, -1))
+    buffer = BUFFER if memory_bytes is None else int(BUFFER_SHARE * memory_bytes)
+    for side, of_side in (("all", group), ("half", np.where(screen.halves == 1, group, -1))):
+        files[f"p_{side}"], files[f"auc_{side}"] = _tests_against_control(screen, conditions, of_side, buffer)
 
     def save(building: Path) -> None:
         for name, value in files.items():
@@ -75,7 +89,9 @@ def write_cell_truth(
     write_folder(folder, save)
 
 
-def _tests_against_control(screen: PreparedScreen, conditions: tuple[Condition, ...], group: Array) -> tuple[Array, Array]:
+def _tests_against_control(
+    screen: PreparedScreen, conditions: tuple[Condition, ...], group: Array, memory_bytes: int
+) -> tuple[Array, Array]:
     """Mann-Whitney p and probability of superiority, each (n, G), of `group` (-1: not in it) against control cells."""
     from ..kernels.rank_sum import rank_sum
 
@@ -86,10 +102,12 @@ def _tests_against_control(screen: PreparedScreen, conditions: tuple[Condition, 
     for control, number in row.items():
         codes[screen.codes == position[control]] = number
     against = np.array([row[c.control()] for c in conditions] + list(row.values()), dtype=np.int64)
-    transform = partial(on_profile_scale, scale=screen.scale) if screen.scale == "counts" else None
-    found = rank_sum(screen.matrix, codes, len(conditions) + len(controls), against, transform=transform)
-    order = screen.gene_order
-    return found.p[: len(conditions)][:, order], found.auc[: len(conditions)][:, order]
+    # In the order of the files: each pass over the cells reads them from front to back.
+    rows = np.flatnonzero(codes >= 0)
+    stored = screen.stored(rows, profile_scale=True)
+    cells = stored.tocsr() if 4 * stored.nbytes <= memory_bytes else stored
+    found = rank_sum(cells, codes[rows], len(conditions) + len(controls), against, memory_bytes=memory_bytes)
+    return found.p[: len(conditions)], found.auc[: len(conditions)]
 
 
 def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, Array]:
@@ -106,7 +124,7 @@ def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, A
     Halko, Martinsson and Tropp, SIAM Review 53 (2011). The check on other cells is cross-validation of the components.
     """
     candidates = np.flatnonzero(train)
-    rows = candidates[_fewest(screen.barcodes[candidates], 2 * FIT_CELLS, salt="components")]
+    rows = candidates[_fewest(screen.barcodes, candidates, 2 * FIT_CELLS, salt="components")]
     # By hash: the first and the second half of what was chosen are random halves.
     fitted, others = (_dense(screen, part) for part in np.array_split(rows, 2)[:2])
     mean = fitted.mean(axis=0) if len(fitted) else np.zeros(fitted.shape[1])
@@ -131,13 +149,21 @@ def principal_components(screen: PreparedScreen, train: Array) -> tuple[Array, A
 def _dense(screen: PreparedScreen, rows: Array) -> Array:
     """(len(rows), G) float64 cells on the scale of the profiles, in the order of their barcodes."""
     ordered = rows[np.argsort(screen.barcodes[rows], kind="stable")]
-    return screen.cells(ordered, profile_scale=True).toarray().astype(np.float64)
+    cells = screen.stored(ordered, profile_scale=True)
+    dense = np.empty(cells.shape)
+    for where, block in cells.blocks():
+        dense[where] = block.toarray()
+    return dense
 
 
-def _fewest(barcodes: Array, n: int, *, salt: str) -> Array:
-    """Positions of the `n` barcodes with the smallest salted hash, smallest first: random, and blind to their order."""
-    digest = [hashlib.sha256(f"{salt}\0{b}".encode()).digest() for b in barcodes.tolist()]
-    return np.array(sorted(range(len(digest)), key=digest.__getitem__)[:n], dtype=np.int64)
+def _fewest(barcodes: Array, rows: Array, n: int, *, salt: str) -> Array:
+    """Positions among `rows` of the `n` barcodes with the smallest salted hash, smallest first: random, and blind to their order."""
+    kept: list[tuple[bytes, int]] = []
+    for at in range(0, len(rows), HASHED):
+        own = barcodes[rows[at : at + HASHED]].tolist()
+        kept += [(hashlib.sha256(f"{salt}\0{b}".encode()).digest(), at + i) for i, b in enumerate(own)]
+        kept = sorted(kept)[:n]
+    return np.array([i for _, i in kept], dtype=np.int64)
 
 
 def read_classes(folder: Path) -> list[str]:
@@ -145,22 +171,34 @@ def read_classes(folder: Path) -> list[str]:
     return np.load(folder / "gi_class.npy", allow_pickle=False).tolist()
 
 
-def read_cell_truth(folder: Path, screen: PreparedScreen, contexts: tuple[Condition, ...]) -> tuple[CellTruth, CellTruth]:
+def read_cell_truth(
+    folder: Path,
+    screen: PreparedScreen,
+    contexts: tuple[Condition, ...],
+    read: Callable[[Array], Any],
+    read_controls: Callable[[Array], Any],
+) -> tuple[CellTruth, CellTruth]:
     """The two sides that `write_cell_truth` wrote: all test cells, and second halves.
 
     Parameters
     ----------
     contexts
         Control conditions in the order of the rows of ``Truth.controls``.
+    read, read_controls
+        Read rows of the screen on the scale of the profiles: cells of one condition, and control cells.
     """
     stored = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
     in_half = np.asarray(stored["in_half"])
-    both = (_side(stored, side, None if side == "all" else in_half, screen, contexts) for side in SIDES)
+
+    def controls(row: int) -> Any:
+        return read_controls(screen.sorted_rows(screen.codes == screen.conditions.index(contexts[row])))
+
+    both = (_side(stored, None if side == "all" else in_half, side, read, controls) for side in SIDES)
     return tuple(both)  # type: ignore[return-value]
 
 
 def _side(
-    stored: dict[str, Any], side: str, keep: Array | None, screen: PreparedScreen, contexts: tuple[Condition, ...]
+    stored: dict[str, Any], keep: Array | None, side: str, read: Callable[[Array], Any], controls: Callable[[int], Any]
 ) -> CellTruth:
     ends = np.cumsum(stored["counts"])
 
@@ -169,11 +207,8 @@ def _side(
         own = np.arange(ends[i] - stored["counts"][i], ends[i])
         return own if keep is None else own[keep[own]]
 
-    def controls(row: int) -> Any:
-        return screen.condition_cells(contexts[row])
-
     return CellTruth(
-        load=lambda i: screen.cells(np.asarray(stored["rows"][members(i)]), profile_scale=True),
+        load=lambda i: read(np.asarray(stored["rows"][members(i)])),
         load_controls=controls,
         p=np.asarray(stored[f"p_{side}"]),
         auc=np.asarray(stored[f"auc_{side}"]),

@@ -13,6 +13,7 @@ from ...bench.contracts.errors import UsageError
 from ...bench.contracts.identity import derived_seed
 from ...bench.contracts.model import Capabilities, Model
 from ...bench.contracts.prediction import Prediction
+from ...bench.contracts.stored_rows import StoredRows
 from ...bench.contracts.training import Cells, Profiles, TrainingData
 from ...bench.kernels.normalisation import log1p_per_10k
 from ..neural.condition_codes import ConditionCodes
@@ -129,6 +130,7 @@ class Features:
     def __call__(self, cells: Cells) -> Array:
         """(n, p) float32 features of cells."""
         axes = self.axes
+        _require(cells, self.width, "features")
         blocks = self._standardised(cells.X)
         parts = list(blocks) if axes is None else [block @ axes / np.float32(self.unit) for block in blocks]
         return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
@@ -170,7 +172,14 @@ class Labels:
 
     def __call__(self, cells: Cells) -> Array:
         """(n, k + c + t) float32 of all three side by side."""
+        _require(cells, len(self.codes.targets) + self.codes.n_covariates + len(self.times), "labels")
         return np.concatenate([self.targets(cells), self.contexts(cells), self.at(cells)], axis=1)
+
+
+def _require(cells: Cells, width: int, what: str) -> None:
+    """Make sure that (n, width) float32 fit where cells do not."""
+    if isinstance(cells.X, StoredRows):
+        cells.X.require(4 * width * len(cells.codes), f"{what} of {len(cells.codes):,} cells")
 
 
 def _times(cells: Cells) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.errors import UsageError
+from ...bench.contracts.stored_rows import StoredRows
 from ...bench.contracts.training import Cells
 from ...bench.kernels.normalisation import log1p_per_10k
 
 Array = np.ndarray[Any, Any]
+#: Batches that the disk is told of before they are needed.
+AHEAD = 4
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,22 @@ class CellBatches:
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """All cells once, in batches."""
-        for chosen in self._pieces(rng) if self.groups else self._shuffled(rng):
+        for chosen in self._announced(self._pieces(rng) if self.groups else self._shuffled(rng)):
             if len(chosen) > 1:
                 yield self.batch(chosen, rng)
+
+    def _announced(self, every: Iterator[Array]) -> Iterator[Array]:
+        """The same, the disk told of each some batches before it is asked for, where cells lie there."""
+        if not isinstance(self.cells.X, StoredRows):
+            yield from every
+            return
+        waiting: deque[Array] = deque()
+        for chosen in every:
+            self.cells.X.ahead(self.rows[chosen])
+            waiting.append(chosen)
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        yield from waiting
 
     def _shuffled(self, rng: np.random.Generator) -> Iterator[Array]:
         order = rng.permutation(len(self.rows))
@@ -156,6 +174,16 @@ def control_rows(cells: Cells, context: str | None) -> Array:
     own = [i for i, c in enumerate(cells.conditions) if c.is_control and c.context == context]
     own = own or [i for i, c in enumerate(cells.conditions) if c.is_control]
     return np.flatnonzero(np.isin(cells.codes, own))
+
+
+def gene_totals(cells: Cells, rows: Array) -> Array:
+    """(G,) float64 sum of some cells on their own scale, read in blocks."""
+    X: Any = cells.X
+    total = np.zeros(X.shape[1])
+    for at in range(0, len(rows), _BLOCK):
+        block = X[rows[at : at + _BLOCK]]
+        total += np.bincount(block.indices, weights=block.data, minlength=len(total))
+    return total
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,10 @@ class CiteGenerator(CellGenerator):
         rng = np.random.default_rng(derived_seed("cite", seed))
         if self.clock_.regime == "paired" and cells.time is not None:
             # Units are walked from the state in which control units were first seen.
-            first = np.flatnonzero(cells.time == self.clock_.hours[0])
-            early = Cells(cells.X[first], cells.codes[first], cells.conditions, cells.scale)  # type: ignore[index]
-            if any(early.conditions[i].is_control for i in np.unique(early.codes)):
+            control = np.array([c.is_control for c in cells.conditions])[cells.codes]
+            first = np.flatnonzero((cells.time == self.clock_.hours[0]) & control)
+            if len(first):
+                early = Cells(cells.X[first], cells.codes[first], cells.conditions, cells.scale)
                 self.starts_ = {c: starts(early, c, CONTROLS, rng) for c in self.codes_.contexts}
         units = units_of(cells) if self.clock_.regime == "paired" else np.arange(len(cells.codes))[:, None]
         chosen = [units[i] for i in rng.permutation(len(units))[: max(1, SAMPLED * len(units) // max(len(cells.codes), SAMPLED))]]

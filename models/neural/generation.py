@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,14 +145,14 @@ class CellGenerator(CellModel):
         )
 
     def _scene(self, data: TrainingData, conditions: Sequence[Condition]) -> Scene:
+        from .cell_batches import gene_totals
         from .expression import likelihood_of
 
         kind = likelihood_of(self.likelihood, data.cells.scale)
         known = set(conditions)
         taken = np.isin(data.cells.codes, [i for i, c in enumerate(data.cells.conditions) if c in known])
         if kind == "counts":
-            X: Any = data.cells.X
-            mean = np.asarray(X.multiply(taken[:, None]).sum(axis=0), dtype=np.float64).ravel()
+            mean = gene_totals(data.cells, np.flatnonzero(taken))
             mean, variance = mean / max(mean.sum(), 1), np.ones(len(data.genes))
         else:
             trained = data.profiles(conditions)
@@ -217,18 +217,24 @@ class CellGenerator(CellModel):
         UsageError
             If the network is told of targets, and one of the cells was not trained on.
         """
+        parts: dict[str, list[Array]] = {}
+        for _, block in self.encoded_blocks(cells):
+            for name, value in block.items():
+                parts.setdefault(name, []).append(value)
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def encoded_blocks(self, cells: Cells) -> Iterator[tuple[slice, dict[str, Array]]]:
+        """The same in blocks of rows, each with where it lies."""
         import torch
 
         from .cell_batches import profiles_of
 
         self._check_fitted("network_")
         told, covariates = self._tensors(cells.conditions)
-        parts: dict[str, list[Array]] = {}
-        with torch.no_grad():
-            for start in range(0, len(cells.codes), self.batch_size):
-                rows = slice(start, start + self.batch_size)
-                X = torch.from_numpy(profiles_of(cells.X[rows], cells.scale)).to(self.device_)
-                codes = torch.from_numpy(np.asarray(cells.codes[rows], dtype=np.int64)).to(self.device_)
-                for name, value in self.network_.latents(X, told[codes], covariates[codes]).items():
-                    parts.setdefault(name, []).append(value.cpu().numpy())
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        for start in range(0, len(cells.codes), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            X = torch.from_numpy(profiles_of(cells.X[rows], cells.scale)).to(self.device_)
+            codes = torch.from_numpy(np.asarray(cells.codes[rows], dtype=np.int64)).to(self.device_)
+            with torch.no_grad():
+                found = self.network_.latents(X, told[codes], covariates[codes])
+            yield rows, {name: value.cpu().numpy() for name, value in found.items()}

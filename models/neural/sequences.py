@@ -11,6 +11,7 @@ import torch
 
 from ...bench.contracts.condition import Condition
 from ...bench.contracts.errors import UsageError
+from ...bench.contracts.stored_rows import StoredRows
 from ...bench.contracts.training import Cells
 from .cell_batches import profiles_of
 
@@ -100,7 +101,7 @@ class SequenceBatches:
         for length in sorted({len(r) for r in rows}):
             self.by_length[length] = np.array([r for r in rows if len(r) == length])
         X: Any = cells.X
-        small = X.shape[0] * X.shape[1] <= DENSE
+        small = X.shape[0] * X.shape[1] <= DENSE and not isinstance(X, StoredRows)
         self._dense = values if values is not None else profiles_of(X, cells.scale) if small else None
 
     @property
