@@ -20,14 +20,25 @@ DEPTHS = (0.6, 0.9, 1.1, 1.4)
 
 
 def write_large_screen(
-    path, *, n_cells=2_000_000, n_genes=5_000, n_perturbations=400, controls=0.05, seed=0, density=0.2, compression=None
+    path,
+    *,
+    n_cells=2_000_000,
+    n_genes=5_000,
+    n_perturbations=400,
+    n_doubles=0,
+    controls=0.05,
+    seed=0,
+    density=0.2,
+    compression=None,
 ):
-    """Write counts of single perturbations as CSR (float32 values, int32 indices, int64 indptr); the same seed, the same bytes.
+    """Write counts of perturbations as CSR (float32 values, int32 indices, int64 indptr); the same seed, the same bytes.
 
     A target is knocked down to a third, and a perturbation shifts programs of genes. Each value is a Poisson count.
 
     Parameters
     ----------
+    n_doubles
+        Pairs of perturbations that were made together, beside the single ones; their effects add up.
     density
         Share of values that are not zero, about.
     compression
@@ -38,12 +49,19 @@ def write_large_screen(
     genes = np.array([f"G{i:05d}" for i in range(n_genes)])
     targets = np.sort(rng.choice(n_genes, n_perturbations, replace=False))
     rates = _rates(rng, n_genes, targets, density)
-    labels = np.where(rng.random(n_cells) < controls, 0, rng.integers(1, n_perturbations + 1, n_cells))
+    n_conditions = n_perturbations + n_doubles
+    labels = np.where(rng.random(n_cells) < controls, 0, rng.integers(1, n_conditions + 1, n_cells))
     # Each condition has cells, however few cells there are.
-    labels[: n_perturbations + 1] = np.arange(n_perturbations + 1)[:n_cells]
+    labels[: n_conditions + 1] = np.arange(n_conditions + 1)[:n_cells]
+    names = ["control", *genes[targets]]
+    if n_doubles:
+        pairs = np.argwhere(np.triu(np.ones((n_perturbations, n_perturbations), dtype=bool), 1))
+        pairs = pairs[np.sort(rng.choice(len(pairs), n_doubles, replace=False))] + 1
+        names += [f"{names[a]}+{names[b]}" for a, b in pairs]
+        rates = np.vstack([rates, rates[pairs[:, 0]] * rates[pairs[:, 1]] / rates[0]])
     with h5py.File(path, "w") as f:
         f.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        _write_labels(f, labels, np.append("control", genes[targets]), genes)
+        _write_labels(f, labels, names, genes)
         _write_counts(f.create_group("X"), labels, rates, n_genes, seed, compression)
     return Path(path)
 
@@ -136,6 +154,7 @@ def main():
     parser.add_argument("--cells", type=int, default=2_000_000)
     parser.add_argument("--genes", type=int, default=5_000)
     parser.add_argument("--perturbations", type=int, default=400)
+    parser.add_argument("--doubles", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compression", choices=["lzf"])
     asked = parser.parse_args()
@@ -145,6 +164,7 @@ def main():
         n_cells=asked.cells,
         n_genes=asked.genes,
         n_perturbations=asked.perturbations,
+        n_doubles=asked.doubles,
         seed=asked.seed,
         compression=asked.compression,
     )
