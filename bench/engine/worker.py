@@ -34,7 +34,11 @@ from .store import OK, Store
 
 @dataclass(frozen=True)
 class Job:
-    """A specification with where its inputs lie and where its results go."""
+    """A specification with where its inputs lie and where its results go.
+
+    `memory_mb` is the bound on the private memory of a process that the user has set: cells that take more than a share of it
+    stay on disk.
+    """
 
     spec: JobSpec
     score_id: str
@@ -59,7 +63,8 @@ def run_job(job: Job) -> dict[str, Any]:
     start = time.perf_counter()
     load_plugins(job.plugins)
     screen = PreparedScreen(job.screen)
-    assembly = Assembly(screen, SplitManifest.load(job.manifest), job.cell_sums)
+    bound = None if job.memory_mb is None else int(job.memory_mb * 2**20)
+    assembly = Assembly(screen, SplitManifest.load(job.manifest), job.cell_sums, memory_bytes=bound)
     metrics = [registry.metrics.get(name) for name in job.metrics]
     model_class = registry.models.get(job.model.name)
     needs_cells = job.model.capabilities.needs_cells
