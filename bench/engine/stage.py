@@ -115,16 +115,17 @@ def stage(request: StageRequest) -> Staged:
     for wanted in request.splits or [Request(prepared.meta["card"]["default_split"])]:
         splits += _staged(wanted, prepared, request.data_id, lazy)
     if request.cell_truth:
-        splits = [replace(split, cell_truth=_cell_truth(split, prepared)) for split in splits]
+        splits = [replace(split, cell_truth=_cell_truth(split, prepared, request.memory_mb)) for split in splits]
     return Staged(request.dataset.name, request.data_id, prepared.folder, splits)
 
 
-def _cell_truth(split: StagedSplit, prepared: PreparedScreen) -> Path:
+def _cell_truth(split: StagedSplit, prepared: PreparedScreen, memory_mb: float | None) -> Path:
     """The folder of a split's `CellTruth`, filled where it is not there."""
     made_with = content_id([code_id("pbench.bench.engine.assemble"), environment(COMPILED)])
     folder = split.manifest.with_name(f"{split.manifest.stem}.cells-{made_with[:16]}")
     if not whole_or_quarantined(folder):
-        Assembly(prepared, SplitManifest.load(split.manifest), split.cell_sums).write_cell_truth(folder)
+        bound = None if memory_mb is None else int(memory_mb * 2**20)
+        Assembly(prepared, SplitManifest.load(split.manifest), split.cell_sums, memory_bytes=bound).write_cell_truth(folder)
     return folder
 
 
