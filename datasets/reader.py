@@ -23,6 +23,7 @@ from .h5ad_bounds import check_weight
 from .labels import Parse, canonical, joined, shown
 from .row_blocks import RowBlocks
 from .stored import FileRows, stored, to_10k
+from .zarr_store import opened_store, store_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,8 +158,6 @@ def _stored(path: Path, layout: Layout) -> tuple[RowBlocks, pd.DataFrame, Any]:
     named = (layout.perturbation, layout.context, layout.dose, layout.time, layout.batch)
     columns = None if layout.keep is not None and not layout.kept_by else {c for c in (*named, *layout.kept_by) if c is not None}
     if path.is_dir():
-        from .zarr_store import opened_store
-
         return stored(partial(opened_store, path), path.name, layer=layout.layer, gene_names=layout.genes, columns=columns)
     with opened(path) as f:
         check_weight(f, path.name, ("X" if layout.layer is None else f"layers/{layout.layer}",), whole=False)
@@ -184,7 +183,7 @@ def from_h5ad(
     Parameters
     ----------
     path
-        An ``.h5ad`` file: cells in rows, genes in columns, dense or CSR.
+        An ``.h5ad`` file or the folder of a zarr store: cells in rows, genes in columns, dense, CSR or CSC.
     scale
         What the values are: ``counts``, ``log1p_1e4`` or ``raw``; never guessed.
     name
@@ -221,7 +220,7 @@ def from_h5ad(
     path = Path(path).expanduser()
     if scale not in SCALES:
         raise UsageError(f"--scale {scale} is unknown. {suggestion(scale, SCALES)}")
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: there is no such file.")
     layout = Layout(
         perturbation=perturbation_key,
@@ -247,7 +246,7 @@ def from_h5ad(
     )
     return Dataset(
         card=card,
-        data_id=lambda: content_id([file_sha256(path), options, READER_VERSION]),
+        data_id=lambda: content_id([store_id(path) if path.is_dir() else file_sha256(path), options, READER_VERSION]),
         load=lambda: read(path, layout, card),
         open=lambda limit: read(path, layout, card, limit),
         file=str(path),

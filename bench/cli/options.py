@@ -145,20 +145,23 @@ def chosen_among(entries: registry.Registry, text: str) -> list[str]:
 
 
 def dataset_requests(text: str, options: dict[str, Any], *, option: str = "--dataset") -> list[DatasetRequest]:
-    """Registered names (``all``, commas) and paths of files, given with the command line's `option`.
+    """Registered names (``all``, commas) and paths of files or zarr stores, given with the command line's `option`.
 
     Raises
     ------
     UsageError, DataError
         If a name is unknown, a file is absent, or file options are given without a file.
     """
+    from ...datasets.zarr_store import is_store
+
     given = {k: v for k, v in options.items() if v is not None}
     if str(given.get("separator", "")).lower() == "none":
         given["separator"] = None
     known = [n for n in registry.datasets.names() if n != "your.h5ad"]
     requests = []
     # A path may hold commas.
-    parts = [text] if Path(text).expanduser().is_file() else [p.strip() for p in re.split(r",(?![^\[]*\])", text)]
+    whole = Path(text).expanduser()
+    parts = [text] if whole.is_file() or is_store(whole) else [p.strip() for p in re.split(r",(?![^\[]*\])", text)]
     for part in parts:
         if part == "all":
             requests += [DatasetRequest(n) for n in known]
@@ -169,25 +172,30 @@ def dataset_requests(text: str, options: dict[str, Any], *, option: str = "--dat
             request = DatasetRequest(str(named), options=dict(named.params))
             request.dataset()
             requests.append(request)
-        elif "/" in part or part.endswith((".h5ad", ".h5")):
+        elif "/" in part or part.endswith((".h5ad", ".h5", ".zarr")):
             path = Path(part).expanduser()
-            if not path.is_file():
-                raise DataError(
-                    f"{option} {part}: {'that is a folder; give the .h5ad in it' if path.is_dir() else 'there is no such file'}."
+            if not path.is_file() and not is_store(path):
+                what = (
+                    "that is a folder and no zarr store; give the .h5ad or .zarr in it"
+                    if path.is_dir()
+                    else "there is no such file"
                 )
+                raise DataError(f"{option} {part}: {what}.")
             if "scale" not in given:
                 raise UsageError(
                     f"{option} {part}: say what X holds with --scale counts, --scale log1p_1e4 or --scale raw; it is never guessed."
                 )
             requests.append(DatasetRequest(path.stem, str(path.resolve()), given))
         elif part and Path(part).exists():
-            raise UsageError(f"{option} {part}: that is no .h5ad, and screens are read from nothing else. See: pbench run --help")
+            raise UsageError(
+                f"{option} {part}: that is no .h5ad and no .zarr, and screens are read from nothing else. See: pbench run --help"
+            )
         else:
             raise UsageError(
                 f"there is no dataset '{part}'. {suggestion(part, known)} A file of yours is given by its path. Type: pbench list datasets"
             )
     if given and not any(r.path for r in requests):
         raise UsageError(
-            f"--{next(iter(given)).replace('_', '-')} says how to read a file, and {option} names none; give the path of an .h5ad."
+            f"--{next(iter(given)).replace('_', '-')} says how to read a file, and {option} names none; give the path of an .h5ad or .zarr."
         )
     return requests
