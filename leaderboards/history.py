@@ -47,7 +47,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         releases = [{"version": str(r["version"]), "numbers": [_number(n) for n in r["numbers"]]} for r in found["releases"]]
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(
             f"{path} is not a history of boards ({error}). It is written by: pbench publish --release VERSION"
         ) from error

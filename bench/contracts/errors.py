@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+#: Characters of a message beyond which it is cut: names of a stranger may have any length.
+LONGEST = 4000
+#: Characters that steer a terminal or turn the direction of writing, and halves of characters; line breaks and tabs are kept.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    r"""The same text, in which nothing steers the terminal that shows it.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a�[31mb\nc'
+    """
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
 
 class PbenchError(Exception):
-    """A mistake or a lack that the user can mend; the command line prints it without a traceback."""
+    """A mistake or a lack that the user can mend; the command line prints it without a traceback.
+
+    What the message takes from data cannot steer the terminal that shows it.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(str(message)))
 
-class UsageError(PbenchError):
+
+class _Sentence(PbenchError):
+    """An error that is said on one line of bounded length."""
+
+    def __init__(self, message: str = "") -> None:
+        line = "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(message))
+        super().__init__(line if len(line) <= LONGEST else line[:LONGEST] + "…")
+
+
+class UsageError(_Sentence):
     """The request itself is off: an unknown name, a wrong parameter, an unknown configuration key."""
 
     exit_code = 2
 
 
-class DataError(PbenchError):
+class DataError(_Sentence):
     """A data file is absent, damaged, or does not hold what was declared."""
 
     exit_code = 3
@@ -52,7 +81,7 @@ class TrainingFailed(PbenchError):
         self.checkpoint = checkpoint or {}
 
 
-class InvalidPrediction(PbenchError):
+class InvalidPrediction(_Sentence):
     """A model returned something that cannot be scored; the message says what."""
 
 

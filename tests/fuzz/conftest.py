@@ -1,0 +1,8 @@
+"""The table of targets is a module beside the tests, which the drivers import too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
