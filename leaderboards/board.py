@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
+from ..bench.engine.counted import age
 from .aligned import Aligned, align, unit_names
 from .cells import cells
 from .controls import NO_CHANGE, TRAIN_MEAN, Controls, controls, scores
@@ -106,10 +107,10 @@ def boards(
     made = []
     for dataset, split in sorted({(c["spec"]["dataset"], c["spec"]["split"]) for c in cards}):
         own = [c for c in cards if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]
-        newest = max(own, key=lambda c: (c["started"], c["score_id"]))
+        newest = max(own, key=age)
         own = [c for c in own if c["spec"]["data_id"] == newest["spec"]["data_id"]]
         # A split that was made anew asks other questions: only answers to the newest manifest of a fold stand side by side.
-        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(own, key=lambda c: (c["started"], c["score_id"]))}
+        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(own, key=age)}
         own = [c for c in own if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
         part = rows_of(own, rows) if len(rows) else rows
         if any(shown(c["model"]) for c in own):

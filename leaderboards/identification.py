@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
+from ..bench.engine.counted import age
 from .counted import of_this_version, rows_of
 
 Array = np.ndarray[Any, Any]
@@ -116,10 +117,10 @@ def identifications(
     made = []
     for dataset, split in sorted({(c["spec"]["dataset"], c["spec"]["split"]) for c in own}):
         here = [c for c in own if (c["spec"]["dataset"], c["spec"]["split"]) == (dataset, split)]
-        newest = max(here, key=lambda c: (c["started"], c["score_id"]))
+        newest = max(here, key=age)
         here = [c for c in here if c["spec"]["data_id"] == newest["spec"]["data_id"]]
         # As for predictions: codes of the cells of an older manifest of a fold are codes of other cells.
-        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(here, key=lambda c: (c["started"], c["score_id"]))}
+        manifest = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(here, key=age)}
         here = [c for c in here if c["spec"]["split_id"] == manifest[c["spec"]["fold"]]]
         made.append(_board(here, newest, rows_of(here, rows) if len(rows) else rows, metrics, agreements))
     return [b for b in made if b.known or any(x.agreement or x.status != "ok" for x in b.lines)]

@@ -12,6 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..contracts.errors import DataError, PbenchError, suggestion
+from .interrupt import Interrupted, interruptible
+from .terminal import steady
 
 #: command: (module:object, one line of help); imported only when the command is used, so that help is instant.
 COMMANDS = {
@@ -28,7 +30,7 @@ COMMANDS = {
     "check": ("check:check", "Check a model, data set, metric or split of yours against its contract."),
     "publish": ("publish:publish", "Write boards, index and site from the published records."),
     "compare": ("compare:compare", "Say which published numbers moved between two sets of records."),
-    "doctor": ("doctor:doctor", "Report versions, folders, plugins and damaged records."),
+    "doctor": ("doctor:doctor", "Report versions, folders, plugins and damaged results; --repair puts these aside."),
     "completion": ("completion:completion", "Print a script that completes commands, options and names in your shell."),
 }
 
@@ -68,7 +70,7 @@ class Lazy(click.Group):
     cls=Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 fine; 1 finished, but some jobs failed or a check found something; 2 usage; 3 data missing or "
-    "wrong; 4 an optional package is missing; 130 interrupted (finished jobs are kept).",
+    "wrong; 4 an optional package is missing; 130 interrupted (143 by kill, 129 with the terminal; finished jobs are kept).",
 )
 @click.version_option(package_name="pbench")
 def cli() -> None:
@@ -93,22 +95,27 @@ def main() -> None:
         with contextlib.suppress(Exception):
             cli.main(prog_name="pbench", standalone_mode=False)
         sys.exit(1)
+    steady()
     try:
-        code: Any = cli.main(prog_name="pbench", standalone_mode=False)
-    except click.exceptions.Abort:
-        code = interrupted()
+        with interruptible():
+            code: Any = cli.main(prog_name="pbench", standalone_mode=False)
+    except click.exceptions.Abort as error:
+        code = interrupted(error.__cause__ or error.__context__)
     except click.ClickException as error:
         _show(error)
         code = error.exit_code
     except PbenchError as error:
         click.echo(f"Error: {error}", err=True)
         code = error.exit_code
-    except KeyboardInterrupt:
-        code = interrupted()
+    except KeyboardInterrupt as error:
+        code = interrupted(error)
     except BrokenPipeError:
         sys.stderr.close()
         code = 1
     except OSError as error:
+        if isinstance(error.__context__, Interrupted):
+            # The terminal is gone with which nothing can be said.
+            sys.exit(error.__context__.exit_code)
         # Of a file or folder of the user: no permission, no space, a file where a folder should be.
         where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
         click.echo(f"Error: {where + ': ' if where else ''}{error.strerror or error}. {_way_out(error)}", err=True)
@@ -134,6 +141,8 @@ def _way_out(error: OSError) -> str:
     return "Name another file or folder."
 
 
-def interrupted() -> int:
-    click.echo("Interrupted. Finished jobs are kept; type the same command again to do the rest.", err=True)
-    return 130
+def interrupted(error: BaseException | None) -> int:
+    with contextlib.suppress(OSError):
+        # The terminal may be gone.
+        click.echo("Interrupted. Finished jobs are kept; type the same command again to do the rest.", err=True)
+    return error.exit_code if isinstance(error, Interrupted) else 130

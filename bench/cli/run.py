@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..contracts.errors import UsageError
+from ..engine.folders import write_atomically
 from ..engine.run import Matrix, Summary, run_matrix
 from .options import (
     Memory,
@@ -158,7 +159,7 @@ def run(
         summary = run_matrix(matrix, reporter)
     ids = {c["score_id"] for c in summary.cards}
     text = render_boards(results, lambda card: card["score_id"] in ids)
-    (results / "leaderboard.md").write_text(text)
+    write_atomically(results / "leaderboard.md", lambda p: p.write_text(text, encoding="utf-8"))
     if as_json:
         click.echo(json.dumps(_report(summary, results), indent=1, sort_keys=True))
     else:

@@ -15,6 +15,7 @@ from ...leaderboards.controls import TRAINED
 from ...leaderboards.markdown import escape
 from ..contracts import registry
 from ..contracts.errors import UsageError
+from ..engine.folders import write_atomically
 from ..engine.plan import Request
 from ..engine.run import Matrix, Summary, limit_threads, run_matrix
 from ..engine.store import Store
@@ -174,7 +175,7 @@ def score(
         )
     ids = {c["score_id"] for c in summary.cards}
     text = render_boards(results, lambda card: card["score_id"] in ids) + about(submission, label, notes)
-    (results / "leaderboard.md").write_text(text)
+    write_atomically(results / "leaderboard.md", lambda p: p.write_text(text, encoding="utf-8"))
     if as_json:
         click.echo(json.dumps(report(summary, submission, label, notes, results), indent=1, sort_keys=True))
     else:

@@ -10,7 +10,10 @@ from typing import Any
 from ..contracts.errors import DataError
 from .bundle_files import MAX_TEXT, shown
 from .plan import JobSpec
-from .store import OK, SCHEMA
+from .record import OK
+
+#: Of the cards and agreements in bundles; records in a folder of results have schemas of their own (`record.SCHEMA`).
+SCHEMA = 1
 
 #: Every way in which a job can end.
 STATUSES = (OK, "failed", "invalid", "out_of_memory", "timeout", "killed", "unavailable")

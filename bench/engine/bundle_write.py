@@ -29,10 +29,11 @@ from .bundle import (
     read_bundle,
     schema,
 )
+from .bundle_cards import SCHEMA
 from .bundle_files import INDEX
 from .encodings import read_agreements
 from .folders import write_folder
-from .store import OK, Store, current
+from .store import OK, Store, age, current
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 Card = Mapping[str, Any]
 #: Of a run card what is of no use to others: how it was put together, and the paths of a machine.
-DROPPED = ("parts", "rows_sha256", "traceback")
+DROPPED = ("parts", "rows_file", "rows_sha256", "schema", "traceback", "turn")
 #: Columns of real numbers that repeat.
 REPEATED = ("effect", "time")
 
@@ -95,9 +96,9 @@ def select(results: Path, dataset: str | None = None, split: str | None = None, 
     if len(refused) == len(asked):
         raise DataError(f"the audit of all {len(asked)} record(s) of {dataset} / {split} failed; such results are not published.")
     # Boards show answers to the newest questions only; whatever is asked for by name does not change which those are.
-    newest = max(fit, key=_age)["spec"]["data_id"]
+    newest = max(fit, key=age)["spec"]["data_id"]
     fit = [c for c in fit if c["spec"]["data_id"] == newest]
-    split_of = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(fit, key=_age)}
+    split_of = {c["spec"]["fold"]: c["spec"]["split_id"] for c in sorted(fit, key=age)}
     kept = []
     for card in asked:
         if card["spec"]["data_id"] != newest:
@@ -124,10 +125,6 @@ def _one(option: str, asked: str | None, known: set[str]) -> str:
             f"{option} {asked}: {'several have that name' if base else 'there is no such record'}. {suggestion(asked, base or known)}"
         )
     return base[0]
-
-
-def _age(card: Card) -> tuple[Any, ...]:
-    return (card["started"], card["score_id"])
 
 
 def _title(card: Card) -> str:
@@ -211,7 +208,8 @@ def _write(
 ) -> None:
     from importlib.metadata import version
 
-    cards = sorted(({k: v for k, v in c.items() if k not in DROPPED} for c in chosen.cards), key=lambda c: c["score_id"])
+    cards = [{"schema": SCHEMA, **{k: v for k, v in c.items() if k not in DROPPED}} for c in chosen.cards]
+    cards.sort(key=lambda c: c["score_id"])
     _write_lines(folder / CARDS, cards)
     _write_table(folder / ROWS, _rows(results, chosen))
     for split_id in sorted({c["spec"]["split_id"] for c in cards}):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 
@@ -15,6 +12,7 @@ from ..contracts.identity import content_id
 from ..contracts.latents import Encoding
 from ..kernels.matching import agreement
 from .folders import write_atomically
+from .sealed import MAX_JSON, Damaged, opened_json, plain_bytes, read_arrays, save_arrays, sealed_json
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
@@ -32,20 +30,16 @@ def save_encoding(folder: Path, job_id: str, encoding: Encoding, report: Array) 
     if encoding.graph is not None:
         arrays["graph"] = encoding.graph
 
-    def save(path: Path) -> None:
-        with open(path, "wb") as f:
-            np.savez_compressed(f, report=report, **arrays)
-
-    write_atomically(_path(folder, job_id), save)
+    write_atomically(_path(folder, job_id), lambda p: save_arrays(p, {"report": report, **arrays}))
     return _path(folder, job_id)
 
 
 def _read(folder: Path, job_id: str) -> dict[str, Array] | None:
     try:
-        with np.load(_path(folder, job_id), allow_pickle=False) as f:
-            return {name: f[name] for name in f.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError):
+        found = read_arrays(_path(folder, job_id))
+    except (FileNotFoundError, Damaged):
         return None
+    return found if "report" in found else None
 
 
 def read_encoding(folder: Path, job_id: str) -> Encoding | None:
@@ -96,30 +90,36 @@ def agreements(folder: Path, cards: Iterable[Mapping[str, Any]]) -> list[dict[st
                     "jobs": [jobs[first], jobs[second]],
                 }
                 path = folder / "agreements" / f"{content_id(found)[:32]}.json"
-                if path.exists():
-                    made.append(json.loads(path.read_text()))
+                if (kept := read_agreement(path)) is not None:
+                    made.append(kept)
                     continue
                 a, b = _read(folder, jobs[first]), _read(folder, jobs[second])
                 if a is None or b is None or len(a["report"]) != len(b["report"]):
                     continue
                 found["value"] = agreement(_codes(a), _codes(b), a["report"])
-                text = json.dumps(found, indent=1, sort_keys=True) + "\n"
-                write_atomically(path, lambda p, text=text: p.write_text(text))
+                if not np.isfinite(found["value"]):
+                    continue
+                data = sealed_json(found)
+                write_atomically(path, lambda p, data=data: p.write_bytes(data))
                 made.append(found)
     return made
 
 
 def read_agreements(folder: Path) -> list[dict[str, Any]]:
     """All whole agreements that were written to a folder of results, in the order of their names."""
-    found = []
-    for path in sorted((folder / "agreements").glob("*.json")):
-        try:
-            value = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(value, dict) and value.get("schema") == SCHEMA:
-            found.append(value)
-    return found
+    found = [read_agreement(path) for path in sorted((folder / "agreements").glob("*.json"))]
+    return [value for value in found if value is not None]
+
+
+def read_agreement(path: Path) -> dict[str, Any] | None:
+    """The agreement in a file; None where there is none or it is damaged."""
+    try:
+        value, _ = opened_json(plain_bytes(path, MAX_JSON))
+    except (FileNotFoundError, Damaged):
+        return None
+    number = value.get("value")
+    whole = value.get("schema") == SCHEMA and isinstance(number, float | int) and isinstance(value.get("jobs"), list)
+    return value if whole else None
 
 
 def _codes(arrays: Mapping[str, Array]) -> Array:

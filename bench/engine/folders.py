@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import stat
@@ -177,7 +178,7 @@ def _differs(path: Path, size: int, sha256: str) -> str:
 def quarantine(path: Path, reason: str, *, root: Path | None = None) -> Path:
     """Move a file or folder into ``quarantine/`` at the root of its results folder or cache; nothing is deleted.
 
-    Beside it lies ``NAME.why.json``, which says when, from where and why. Several processes may ask for the same at once: one
+    Beside it lies ``NAME.why.json``, which says when, from where and why; a warning is logged. Several processes may ask for the same at once: one
     moves it, the others find it gone.
 
     Parameters
@@ -224,6 +225,7 @@ def quarantine(path: Path, reason: str, *, root: Path | None = None) -> Path:
             f"cannot move {path} into {target}: {error.strerror or error}. Move it away by hand: it is damaged ({reason})."
         ) from error
     _sync(target)
+    logging.getLogger("pbench").warning("%s is damaged (%s); it was moved to %s.", path, reason, target / name)
     return target / name
 
 

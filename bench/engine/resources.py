@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 from ...datasets.feature_table import default_path, read_feature_table
 from ...datasets.folder import data_folder
@@ -13,8 +14,10 @@ from ..contracts.errors import UsageError, suggestion
 from ..contracts.identity import file_sha256
 from ..contracts.resource import FeatureTable
 from .fingerprint import code_id
-from .folders import cache_folder
+from .folders import cache_folder, write_atomically
+from .kept import whole_archive
 from .prepare import load_table, save_table
+from .sealed import seal_archive
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,14 @@ def _source(path: Path) -> Source:
         read_feature_table(path)
     identity = f"{file_sha256(path)[:32]}-{code_id('pbench.datasets.feature_table')[:16]}"
     cached = cache_folder() / "resources" / f"{identity}.npz"
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cached.with_suffix(".tmp.npz")
-        save_table(read_feature_table(path), temporary)
-        temporary.rename(cached)
+    if not whole_archive(cached):
+        table = read_feature_table(path)
+
+        def save(target: Path) -> None:
+            with open(target, "wb") as f:
+                # By handle: by name, numpy would add a suffix.
+                save_table(table, cast(Any, f))
+            seal_archive(target)
+
+        write_atomically(cached, save)
     return Source(identity, cached)

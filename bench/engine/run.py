@@ -118,10 +118,16 @@ def run_matrix(matrix: Matrix, reporter: Reporter, *, execute: Callable[..., Ite
         memory_mb=matrix.memory_mb,
         on_start=lambda key: reporter.started(titles[key]),
     )
-    for outcome in outcomes:
-        card = outcome.value if outcome.status == OK else _failure(todo[outcome.key], outcome, store)
-        cards.append(card)
-        reporter.finished(titles[outcome.key], outcome.status, outcome.reason, outcome.seconds)
+    try:
+        for outcome in outcomes:
+            card = outcome.value if outcome.status == OK else _failure(todo[outcome.key], outcome, store)
+            cards.append(card)
+            reporter.finished(titles[outcome.key], outcome.status, outcome.reason, outcome.seconds)
+    finally:
+        # Jobs are ended before what they were writing is cleared away.
+        getattr(outcomes, "close", lambda: None)()
+        store.sweep()
+    store.check_kept(c["score_id"] for c in cards)
     store.consolidate()
     if matrix.encode:
         agreements(store.folder, cards)
@@ -214,6 +220,7 @@ def _plan(
 
     jobs: list[Job] = []
     unavailable: list[dict[str, Any]] = []
+    turn = store.next_turn()
     engine = code_id("pbench.bench.engine.answer"), code_id("pbench.bench.engine.assemble")
     for data in staged:
         meta = PreparedScreen(data.screen).meta
@@ -254,6 +261,7 @@ def _plan(
                         audit=audited,
                         refit=matrix.overwrite == "always",
                         encode=matrix.encode,
+                        turn=turn,
                         memory_mb=matrix.memory_mb,
                     )
                     if missing:

@@ -102,6 +102,11 @@ def parsed_json(data: bytes) -> Any:
         raise Damaged("is empty" if not data.strip() else f"is no JSON ({said[:120]})") from error
 
 
+def ends_sealed(data: bytes) -> bool:
+    """Whether bytes end as those of `sealed_json`; nothing is said of what comes before."""
+    return _LAST.search(data) is not None
+
+
 def opened_json(data: bytes) -> tuple[dict[str, Any], bool]:
     """The object in the bytes of `sealed_json`, without its checksum, and whether it had one.
 
@@ -128,6 +133,11 @@ def save_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = Tru
     """Write an ``.npz`` that anything reads, whose comment is the checksum of all bytes before it."""
     with open(path, "wb") as f:
         (np.savez_compressed if compressed else np.savez)(f, **arrays)  # type: ignore[call-overload]
+    seal_archive(path)
+
+
+def seal_archive(path: Path) -> None:
+    """Make the checksum of an ``.npz`` without comment its comment."""
     with open(path, "r+b") as f:
         f.seek(-2, os.SEEK_END)
         f.write(struct.pack("<H", _TRAILER))

@@ -2,73 +2,47 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import hashlib
+import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError
-
-import numpy as np
+from uuid import uuid4
 
 from ..contracts.condition import Condition
-from ..contracts.identity import file_sha256
+from ..contracts.errors import DataError
 from ..contracts.split import SplitManifest
 from .answer import Answer
-from .folders import write_atomically
+from .counted import age, current
+from .folders import quarantine, write_atomically
+from .predictions import answer_of, prediction_arrays
+from .record import OK, SCHEMA, Card, Newer, read_card, read_record, rows_path
+from .sealed import Damaged, read_arrays, save_arrays, sealed_json
+from .temporaries import sweep
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SCHEMA = 1
-OK = "ok"
-
-
-def current(cards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of the records that answer the same question, the one that was started last, with what others say of the same answer.
-
-    The question is (model and parameters, data set, split, fold, seed), and whether predictions are asked for or latent
-    variables alone; records differ under it where code, data,
-    environment or metrics have changed since. The newest record says which answer counts (its ``job_id``). Metrics that it
-    lacks are taken from the newest whole record of that same answer that has them; answers are never mixed.
-
-    Returns
-    -------
-    Run cards. One that speaks for several records is the newest's with all of their ``metrics``, and with ``parts``: for
-    each of these records its score id and the metrics that are read from it.
-    """
-    asked: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for card in sorted(cards, key=lambda c: (c["started"], c["score_id"]), reverse=True):
-        spec = card["spec"]
-        question = (spec["dataset"], spec["split"], spec["fold"], card["model"], spec["seed"], card.get("predicts", True))
-        asked.setdefault(question, []).append(card)
-    return [_merged(*asked[key]) for key in sorted(asked, key=str)]
-
-
-def _merged(newest: Mapping[str, Any], *older: Mapping[str, Any]) -> Mapping[str, Any]:
-    if newest["status"] != OK or "job_id" not in newest or "metrics" not in newest:
-        return newest
-    have = set(newest["metrics"])
-    parts = [(newest["score_id"], sorted(have))]
-    for card in older:
-        if card["status"] == OK and card.get("job_id") == newest["job_id"]:
-            more = sorted(set(card.get("metrics", ())) - have)
-            have.update(more)
-            parts += [(card["score_id"], more)] if more else []
-    return newest if len(parts) == 1 else {**newest, "metrics": sorted(have), "parts": parts}
+__all__ = ["OK", "SCHEMA", "Store", "age", "current"]
+#: Folders of a results folder.
+ROOMS = ("records", "predictions", "encodings", "agreements", "manifests", "checkpoints")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of results.
+    """A folder of results. Several processes and machines may write into it at once.
 
-    Layout: ``records/<score id>.json`` (the run card) beside ``.parquet`` (its rows), ``predictions/<job id>.npz``
-    (predicted pseudobulks), ``encodings/<job id>.npz`` (codes of held-out cells), ``agreements/*.json`` (how far those of two
-    seeds agree), ``manifests/<split id>.json``, ``checkpoints/<job id>.npz`` (weights of a network whose training
-    broke off) and ``records.parquet`` (all rows, rebuilt after each run).
-    The JSON is written last and holds the sha256 of the rows, so a record is there as a whole or not there.
+    Layout: ``records/<score id>.json`` (the run card, with its own checksum) beside ``<score id>.<random>.parquet`` (its rows),
+    ``predictions/<job id>.npz`` (predicted pseudobulks), ``encodings/<job id>.npz`` (codes of held-out cells),
+    ``agreements/*.json`` (how far those of two seeds agree), ``manifests/<split id>.json``, ``checkpoints/<job id>.npz``
+    (weights of a network whose training broke off) and ``records.parquet`` (all rows, rebuilt after each run).
+
+    Every writing of a record has a file of its own for the rows, and the card, which is renamed into place last, holds its name
+    and sha256: whoever comes last, a card always finds the rows that it was written with. Nothing is locked.
     """
 
     folder: Path
@@ -76,139 +50,220 @@ class Store:
     def _path(self, kind: str, name: str, suffix: str) -> Path:
         return self.folder / kind / f"{name[:32]}{suffix}"
 
-    def card(self, score_id: str) -> dict[str, Any] | None:
-        """The run card of a record, or None where it is absent or damaged."""
-        return self._read_card(self._path("records", score_id, ".json"))
+    def card(self, score_id: str) -> Card | None:
+        """The run card of a record, or None where it is absent or damaged.
 
-    @staticmethod
-    def _read_card(path: Path) -> dict[str, Any] | None:
+        Raises
+        ------
+        DataError
+            If a newer pbench has written it: it is not ours to write over.
+        """
+        path = self._path("records", score_id, ".json")
         try:
-            card = json.loads(path.read_text())
-            if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-                return None
-            if card["status"] == OK and file_sha256(path.with_suffix(".parquet")) != card["rows_sha256"]:
-                return None
-        except (OSError, ValueError, KeyError):
+            return read_record(path)[0]
+        except Newer as error:
+            raise DataError(f"{path} {error}, or choose another folder with --out.") from error
+        except (FileNotFoundError, Damaged):
             return None
-        return card
 
     def write(self, score_id: str, card: Mapping[str, Any], table: pa.Table | None = None) -> None:
-        """Write a record, over an earlier one of the same id."""
+        """Write a record, over an earlier one of the same id; one that did not end well never hides one that did.
+
+        Parameters
+        ----------
+        table
+            Its rows. Without them, a card with the status ok is a changed one, and the rows of the record that is there stay.
+
+        Raises
+        ------
+        DataError
+            If a newer pbench has written the earlier one, or there are no rows.
+        PbenchError
+            If it cannot be written.
+        """
         path = self._path("records", score_id, ".json")
-        full: dict[str, Any] = {"schema": SCHEMA, **card}
-        if table is not None:
+        earlier = self.card(score_id)
+        if card["status"] != OK:
+            if earlier is None or earlier["status"] != OK:
+                self._put(path, {k: v for k, v in card.items() if k not in ("rows_file", "rows_sha256")})
+            return
+        if table is None:
+            try:
+                data = read_record(path)[1]
+            except (FileNotFoundError, Damaged) as error:
+                raise DataError(f"{path} has lost its rows; the same pbench run again computes them.") from error
+        else:
             import pyarrow.parquet as pq
 
-            write_atomically(path.with_suffix(".parquet"), lambda p: pq.write_table(table, p, compression="zstd"))
-            full["rows_sha256"] = file_sha256(path.with_suffix(".parquet"))
-        text = json.dumps(full, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda p: p.write_text(text))
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer, compression="zstd")
+            data = buffer.getvalue()
+        rows = path.with_name(f"{path.stem}.{uuid4().hex[:12]}.parquet")
+        write_atomically(rows, lambda p: p.write_bytes(data))
+        try:
+            self._put(path, {**card, "rows_file": rows.name, "rows_sha256": hashlib.sha256(data).hexdigest()})
+        except BaseException:
+            # The card may be in place all the same, where what went wrong came after it.
+            with contextlib.suppress(OSError):
+                if not path.is_file() or rows.name.encode() not in path.read_bytes():
+                    rows.unlink()
+            raise
+        if earlier is not None and (replaced := rows_path(path, earlier)) is not None:
+            with contextlib.suppress(OSError):
+                replaced.unlink()
 
-    def cards(self) -> list[dict[str, Any]]:
+    @staticmethod
+    def _put(path: Path, card: Mapping[str, Any]) -> None:
+        data = sealed_json({**_finite(card), "schema": SCHEMA})
+        if path.is_dir() and not path.is_symlink():
+            quarantine(path, "is a folder, not a record")
+        write_atomically(path, lambda p: p.write_bytes(data))
+
+    def cards(self) -> list[Card]:
         """All whole records' run cards, in the order of their ids."""
-        return [card for _, card in self._read() if card is not None]
+        return [card for _, card, _ in self.survey() if card is not None]
 
     def damaged(self) -> list[Path]:
         """Record files that are there and cannot be read as a whole record."""
-        return [path for path, card in self._read() if card is None]
+        return [path for path, card, _ in self.survey() if card is None]
 
-    def whole_and_damaged(self) -> tuple[list[dict[str, Any]], list[Path]]:
+    def whole_and_damaged(self) -> tuple[list[Card], list[Path]]:
         """`cards` and `damaged`, for which every file is read once."""
-        found = self._read()
-        return [card for _, card in found if card is not None], [path for path, card in found if card is None]
+        found = self.survey()
+        return [card for _, card, _ in found if card is not None], [path for path, card, _ in found if card is None]
 
-    def _read(self) -> list[tuple[Path, dict[str, Any] | None]]:
-        return [(p, self._read_card(p)) for p in sorted((self.folder / "records").glob("*.json"))]
+    def survey(self) -> list[tuple[Path, Card | None, Damaged | None]]:
+        """Every record file with its card, or with what is wrong with it; read as a whole, the rows too."""
+        found: list[tuple[Path, Card | None, Damaged | None]] = []
+        for path in sorted((self.folder / "records").glob("*.json")):
+            try:
+                found.append((path, read_record(path)[0], None))
+            except FileNotFoundError:
+                continue
+            except Damaged as error:
+                found.append((path, None, error))
+        return found
+
+    def next_turn(self) -> int:
+        """A number above that of any record here, for the records of a run that starts now."""
+        turns = [0]
+        for path in (self.folder / "records").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError, Damaged):
+                turns.append(read_card(path).get("turn", 0))
+        return max(turns) + 1
+
+    def check_kept(self, score_ids: Iterable[str]) -> None:
+        """See that records which were written are still there.
+
+        Raises
+        ------
+        DataError
+            If some are gone: somebody has removed the folder or a part of it meanwhile.
+        """
+        gone = [s for s in score_ids if not self._path("records", s, ".json").is_file()]
+        if gone:
+            raise DataError(
+                f"{len(gone)} record(s) that were there are gone from {self.folder / 'records'}: the folder was removed, emptied or "
+                "unmounted meanwhile. Type the same command again: what is there is kept, the rest is computed."
+            )
 
     def rows(self, cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-        """Tidy rows of some records, of each metric from the record that `current` names for it."""
+        """Tidy rows of some records, of each metric from the record that `current` names for it.
+
+        Raises
+        ------
+        DataError
+            If a record is damaged or gone that was whole when its card was read.
+        """
         import pandas as pd
 
         tables = [table.to_pandas() for table in self._tables(cards)]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def _tables(self, cards: Iterable[Mapping[str, Any]]) -> list[pa.Table]:
-        import pyarrow.parquet as pq
+        wanted = [part for card in cards for part in card.get("parts", [(card["score_id"], None)])]
+        return [self._table(score_id, metrics) for score_id, metrics in wanted]
 
-        return [
-            pq.read_table(
-                self._path("records", score_id, ".parquet"), filters=None if metrics is None else [("metric", "in", metrics)]
-            )
-            for card in cards
-            for score_id, metrics in card.get("parts", [(card["score_id"], None)])
-        ]
-
-    def consolidate(self) -> Path:
-        """Write the rows of all `current` records into ``records.parquet`` and return its path."""
+    def _table(self, score_id: str, metrics: Any) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = self._tables(c for c in current(self.cards()) if c["status"] == OK)
-        path = self.folder / "records.parquet"
-        if tables:
-            write_atomically(
-                path, lambda p: pq.write_table(pa.concat_tables(tables, promote_options="permissive"), p, compression="zstd")
-            )
+        path = self._path("records", score_id, ".json")
+        try:
+            # Whoever has replaced the record meanwhile has answered the same question with the same code.
+            data = read_record(path)[1]
+            return pq.read_table(pa.BufferReader(data), filters=None if metrics is None else [("metric", "in", metrics)])
+        except FileNotFoundError:
+            raise DataError(f"{path} is gone; type the same command again.") from None
+        except (Damaged, pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} {error}. Type: pbench doctor --repair --results {self.folder}") from error
+
+    def consolidated(self) -> pa.Table | None:
+        """The rows of all `current` records that ended well; None where there are none."""
+        import pyarrow as pa
+
+        tables: list[pa.Table] = []
+        for attempt in range(3):
+            try:
+                tables = self._tables(c for c in current(self.cards()) if c["status"] == OK)
+                break
+            except DataError:
+                # A record has been taken away or damaged since it was listed: the next list is without it.
+                if attempt == 2:
+                    raise
+        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+
+    def consolidate(self) -> Path:
+        """Write the rows of all `current` records into ``records.parquet`` and return its path."""
+        import pyarrow.parquet as pq
+
+        path, whole = self.folder / "records.parquet", self.consolidated()
+        if whole is not None:
+            write_atomically(path, lambda p: pq.write_table(whole, p, compression="zstd"))
         return path
+
+    def sweep(self) -> int:
+        """Remove what processes of this machine that have ended left half written; returns how many files that were."""
+        return sweep(self.folder, *(self.folder / room for room in ROOMS))
 
     def save_checkpoint(self, job_id: str, weights: Mapping[str, Any]) -> Path:
         """Keep a network's weights as arrays by name; returns the file."""
         path = self._path("checkpoints", job_id, ".npz")
-
-        def save(target: Path) -> None:
-            with open(target, "wb") as f:
-                np.savez(f, **weights)
-
-        write_atomically(path, save)
+        write_atomically(path, lambda p: save_arrays(p, weights, compressed=False))
         return path
 
     def save_prediction(self, job_id: str, conditions: Iterable[Condition], genes: Any, answer: Answer) -> None:
         """Archive predicted pseudobulks and variances (float32): a new metric of them needs no new fit. Cells are not kept."""
-        facts = {
-            "conditions": [c.to_dict() for c in conditions],
-            "absent": [str(a) for a in answer.absent],
-            "fallback": [bool(f) for f in answer.fallback],
-            "seconds": dict(answer.seconds),
-            "has_cells": answer.has_cells,
-            "cells_offered": answer.cells_offered,
-        }
-        arrays: dict[str, Any] = {
-            "mean": answer.mean,
-            "genes": np.asarray(genes, dtype=str),
-            "facts": np.array(json.dumps(facts)),
-        }
-        if answer.variance is not None:
-            arrays["variance"] = answer.variance
-
-        def save(path: Path) -> None:
-            with open(path, "wb") as f:
-                np.savez_compressed(f, **arrays)
-
-        write_atomically(self._path("predictions", job_id, ".npz"), save)
+        arrays = prediction_arrays(conditions, genes, answer)
+        write_atomically(self._path("predictions", job_id, ".npz"), lambda p: save_arrays(p, arrays))
 
     def prediction(self, job_id: str, conditions: tuple[Condition, ...]) -> Answer | None:
         """The archived answer to these conditions, or None where there is none or it is damaged."""
         try:
-            with np.load(self._path("predictions", job_id, ".npz"), allow_pickle=False) as f:
-                facts = json.loads(str(f["facts"]))
-                mean = f["mean"]
-                variance = f["variance"] if "variance" in f.files else None
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError):
+            return answer_of(read_arrays(self._path("predictions", job_id, ".npz")), conditions)
+        except (FileNotFoundError, Damaged):
             return None
-        if [Condition.from_dict(c) for c in facts["conditions"]] != list(conditions):
-            return None
-        return Answer(
-            mean,
-            np.array(facts["fallback"], dtype=bool),
-            np.array(facts["absent"], dtype=object),
-            facts["seconds"],
-            variance,
-            has_cells=bool(facts.get("has_cells")),
-            cells_offered=bool(facts.get("cells_offered")),
-        )
 
     def save_manifest(self, manifest: SplitManifest) -> Path:
+        """Keep a manifest; returns the file."""
         path = self._path("manifests", manifest.id, ".json")
-        if not path.exists():
+        if not is_manifest(path, manifest.id):
             write_atomically(path, manifest.save)
         return path
+
+
+def is_manifest(path: Path, split_id: str) -> bool:
+    """Whether a file is the manifest of this id, whole."""
+    try:
+        return SplitManifest.load(path).id == split_id
+    except (DataError, RecursionError, OSError):
+        return False
+
+
+def _finite(value: Any) -> Any:
+    """A value that fits into JSON: NaN and infinite numbers are None."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

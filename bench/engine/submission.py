@@ -16,6 +16,7 @@ from ..contracts.split import SplitManifest
 from .execute import execute
 from .fingerprint import code_id
 from .folders import cache_folder, write_atomically, write_folder
+from .kept import whole_or_quarantined
 from .plan import Request
 from .prepare import PreparedScreen, prepare
 from .run import slow_imports
@@ -117,15 +118,16 @@ def prepare_submission(request: SubmissionRequest) -> Submission:
     prepared = content_id([identity, screen.folder.name, code_id(Summing.__module__)])
     folder = cache_folder() / "submissions" / prepared[:32]
     cells = folder.with_name(f"{folder.name}-cells")
-    if not folder.exists() or (request.cells and not cells.exists() and _facts(folder)["cells"]):
+    whole, whole_cells = whole_or_quarantined(folder), whole_or_quarantined(cells)
+    if not whole or (request.cells and not whole_cells and _facts(folder)["cells"]):
         with open_predictions(request.path, request.reading, folder.parent) as predictions:
             where = request.path.name
             perturbed = tuple(c for c in screen.conditions if not c.is_control)
             joined = join(predictions.labels, predictions.genes, perturbed, screen.genes, where)
             summing = Summing(predictions, joined, perturbed, screen, request.reading, where)
-            if not folder.exists():
+            if not whole:
                 write_folder(folder, summing.write)
-            if request.cells and not summing.means and not cells.exists():
+            if request.cells and not summing.means and not whole_cells:
                 write_folder(cells, summing.write_cells)
     facts = _facts(folder)
     test = {c for m in manifests for c in m.with_role("test")}

@@ -54,6 +54,7 @@ class Job:
     cell_truth: Path | None = None
     refit: bool = False
     encode: bool = False
+    turn: int = 0
     memory_mb: float | None = None
 
 
@@ -61,6 +62,10 @@ def run_job(job: Job) -> dict[str, Any]:
     """Run a job and write its record; returns the run card."""
     began = time.time()
     start = time.perf_counter()
+    store = Store(job.store)
+    if not job.refit and (done := store.card(job.score_id)) and answers(done, job.audit):
+        # Another run of the same has finished it since this one was planned.
+        return done
     load_plugins(job.plugins)
     screen = PreparedScreen(job.screen)
     bound = None if job.memory_mb is None else int(job.memory_mb * 2**20)
@@ -75,7 +80,6 @@ def run_job(job: Job) -> dict[str, Any]:
     encodes = job.encode and assembly.by_cell
     held_out = HeldOut(*assembly.held_out_cells()) if encodes else None
     truth = assembly.truth(job.cell_truth, cells=offered, ground=held_out.truth if held_out else None)
-    store = Store(job.store)
     answer = None if job.refit else archived(store, job.spec.id, truth, predict=predict, encode=encodes)
     if answer is not None and spread and (answer.has_cells or not (answer.cells_offered or needs_cells)):
         # Cells are not archived, and there may have been none to make them of: metrics that read them need the model again.
@@ -137,6 +141,11 @@ def run_job(job: Job) -> dict[str, Any]:
     return card
 
 
+def answers(card: Mapping[str, Any], audit: Mapping[str, Any]) -> bool:
+    """Whether a record leaves nothing to do: it ended well, none of its metrics failed, and its audit is today's."""
+    return card["status"] == OK and not card.get("metrics_failed") and card.get("audit") == audit
+
+
 def archived(store: Store, job_id: str, truth: Truth, *, predict: bool, encode: bool) -> Answer | None:
     """What an earlier run of the same job has kept, if it holds all that is asked for now."""
     encoding = read_encoding(store.folder, job_id) if encode else None
@@ -177,6 +186,7 @@ def base_card(job: Job, began: float) -> dict[str, Any]:
             "threads": os.environ.get("OMP_NUM_THREADS", ""),
         },
         "started": round(began, 3),
+        "turn": job.turn,
     }
 
 

@@ -127,12 +127,12 @@ def registry_metrics():
 
 
 def edit(results, model, change):
-    """Edit the run card of a model in place."""
-    for path in (results / "records").glob("*.json"):
-        card = json.loads(path.read_text())
+    """Edit the run card of a model."""
+    store = Store(results)
+    for card in store.cards():
         if card["model"] == model:
             change(card)
-            path.write_text(json.dumps(card))
+            store.write(card["score_id"], card)
 
 
 FAILED = {"rule": 2, "name": "reversed combinations", "status": "fail", "detail": "the reverse of 'A+B' is in training."}
@@ -199,7 +199,7 @@ def test_rows_of_a_superseded_seed_do_not_enter_a_mean(results):
 
 def test_a_damaged_record_is_named(results):
     path = next(p for p in sorted((results / "records").glob("*.json")) if json.loads(p.read_text())["model"] == "additive")
-    path.with_suffix(".parquet").write_bytes(b"PAR1")
+    path.with_name(json.loads(path.read_text())["rows_file"]).write_bytes(b"PAR1")
     text = rendered(results)
     assert "## Damaged records" in text and path.name in text
     assert "additive" not in rows(text)[0]

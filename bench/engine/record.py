@@ -1,0 +1,171 @@
+"""One record on disk: a run card and its rows, read so that whatever is wrong with them has a name."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .sealed import MAX_JSON, Damaged, ends_sealed, opened_json, parsed_json, plain_bytes
+
+#: 2: the card carries its own checksum and names the file of its rows. 1: neither; rows lie beside it under its own name.
+SCHEMA = 2
+OK = "ok"
+Card = dict[str, Any]
+#: How often a record is read anew because somebody has replaced it meanwhile.
+PATIENCE = 20
+
+
+class Newer(Damaged):
+    """A record of a schema that this version does not know: it is whole, and is kept as it is."""
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 10_000
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+#: What a card must have, and what must be of its kind where it is there.
+_NEEDED: dict[str, Callable[[Any], bool]] = {
+    "score_id": _text,
+    "status": _text,
+    "model": _text,
+    "started": _number,
+    "spec": _mapping,
+}
+_KNOWN: dict[str, Callable[[Any], bool]] = {
+    "job_id": lambda value: _text(value) and not set("/\\\0") & set(value),
+    "metrics": _texts,
+    "predicts": _flag,
+    "encoded": _flag,
+    "stochastic": _flag,
+    "reference_row": _flag,
+    "audit": _mapping,
+    "metrics_failed": _mapping,
+    "absent": _mapping,
+    "seconds": _mapping,
+    "dataset_card": _mapping,
+    "reason": _text,
+    "turn": lambda value: type(value) is int and 0 <= value < 2**53,
+}
+_SPEC: dict[str, Callable[[Any], bool]] = {
+    "dataset": _text,
+    "split": _text,
+    "fold": _text,
+    "seed": lambda value: type(value) is int,
+}
+
+
+def read_card(path: Path) -> Card:
+    """The run card in a file, without the checksum that it ends in.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    Newer
+        If a later version of pbench has written it.
+    Damaged
+        If it is no whole card, or that of another record.
+    """
+    data = plain_bytes(path, MAX_JSON)
+    try:
+        card, sealed = opened_json(data)
+    except Damaged:
+        if not ends_sealed(data) and isinstance(later := parsed_json(data), dict):
+            _schema(later)
+        raise
+    if _schema(card) >= 2 and not sealed:
+        raise Damaged("has other content than was written (its checksum is gone)")
+    for part, expected in ((card, _NEEDED), (card["spec"] if _mapping(card.get("spec")) else {}, _SPEC)):
+        for name, fits in expected.items():
+            if name not in part:
+                raise Damaged(f"is no whole card: {name} is missing")
+            if not fits(part[name]):
+                raise Damaged(f"is no card: {name} is {str(part[name])[:60]!r}, which it cannot be")
+    for name, fits in _KNOWN.items():
+        if name in card and not fits(card[name]):
+            raise Damaged(f"is no card: {name} is {str(card[name])[:60]!r}, which it cannot be")
+    if card["score_id"][:32] != path.stem:
+        raise Damaged(f"is the card of another record ({card['score_id'][:32]!r})")
+    if card["status"] == OK and not (_text(card.get("rows_sha256")) and rows_path(path, card)):
+        raise Damaged("is no whole card: it does not say which rows are its own")
+    return card
+
+
+def _schema(card: Mapping[str, Any]) -> int:
+    schema = card.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise Damaged("is no card: it has no schema")
+    if schema > SCHEMA:
+        raise Newer(f"was written by a newer pbench (schema {schema}; this one reads up to {SCHEMA}); upgrade pbench to use it")
+    return schema
+
+
+def rows_path(path: Path, card: Mapping[str, Any]) -> Path | None:
+    """The file of a card's rows; None where it names none that could be."""
+    if card["schema"] == 1:
+        return path.with_suffix(".parquet")
+    name = card.get("rows_file")
+    if not isinstance(name, str) or not re.fullmatch(re.escape(path.stem) + r"\.[0-9a-f]{12}\.parquet", name):
+        return None
+    return path.with_name(name)
+
+
+def read_rows(path: Path, card: Mapping[str, Any]) -> bytes:
+    """The bytes of a card's rows, as they were written.
+
+    Raises
+    ------
+    Damaged
+        If they are missing or others.
+    """
+    where = rows_path(path, card)
+    assert where is not None
+    try:
+        data = plain_bytes(where)
+    except FileNotFoundError:
+        raise Damaged(f"lacks its rows: {where.name} is missing") from None
+    except Damaged as error:
+        raise Damaged(f"lacks its rows: {where.name} {error}") from error
+    if hashlib.sha256(data).hexdigest() != card["rows_sha256"]:
+        raise Damaged(f"lacks its rows: {where.name} has other content than was written (its checksum differs)")
+    return data
+
+
+def read_record(path: Path) -> tuple[Card, bytes]:
+    """A card with the bytes of its rows; none where it did not end well. A record that is being replaced is read again.
+
+    Raises
+    ------
+    FileNotFoundError, Newer, Damaged
+        As for `read_card` and `read_rows`.
+    """
+    card = read_card(path)
+    for _ in range(PATIENCE):
+        try:
+            return card, read_rows(path, card) if card["status"] == OK else b""
+        except Damaged:
+            again = read_card(path)
+            if again == card:
+                raise
+            card = again
+    return card, read_rows(path, card)

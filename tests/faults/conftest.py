@@ -1,0 +1,186 @@
+"""How many faults, of which seeds, and processes that start fast enough to be killed by the hundred.
+
+``PBENCH_FAULTS=200 python -m pytest tests/faults`` injects 200 kills of writers and a fraction of that of everything slower;
+``PBENCH_FAULTS_SEED`` moves all of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+ENTRY = "from pbench.bench.cli.main import main; main()"
+FAULTS = int(os.environ.get("PBENCH_FAULTS", "12"))
+SEED = int(os.environ.get("PBENCH_FAULTS_SEED", "0"))
+
+MODELS = """
+import os
+import time
+from pbench import Capabilities, Model, Prediction
+
+
+class Base(Model):
+    capabilities = Capabilities(unseen_targets=True)
+    scale = 1.0
+
+    def fit(self, data, *, seed):
+        time.sleep(float(os.environ["NAP"]))
+        self.shift_ = data.mean_shift
+        return self
+
+    def predict(self, conditions, controls):
+        return Prediction(tuple(conditions), controls.control_mean(conditions) + self.scale * self.shift_)
+
+
+for i in range(6):
+    globals()[f"M{i}"] = type(f"M{i}", (Base,), {"name": f"m{i}", "scale": i / 4, "__module__": __name__})
+del Base
+"""
+
+SCREEN = """
+import numpy as np
+from pbench.bench.contracts.screen import Dataset, DatasetCard, Screen
+
+CARD = DatasetCard("toy-screen", "a toy", "made by a test", "CC0", "counts", "control", simulated=True, default_split="doubles")
+
+
+def load():
+    import pandas as pd
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(0)
+    targets = [f"G{i:02d}" for i in range(8)]
+    labels = ["control", *targets, *(f"{a}+{b}" for a, b in zip(targets, targets[1:]))]
+    effect = {t: rng.normal(0, 1, 60) for t in targets} | {"control": np.zeros(60)}
+    rates = [np.exp(0.5 + 0.5 * sum(effect[t] for t in label.split("+"))) for label in labels]
+    X = np.concatenate([rng.poisson(r, (24, 60)) for r in rates]).astype(np.float32)
+    obs = pd.DataFrame({"perturbation": np.repeat(labels, 24)}, index=[f"c{i}" for i in range(len(X))])
+    return Screen(AnnData(csr_matrix(X), obs=obs, var=pd.DataFrame(index=[f"G{i:02d}" for i in range(60)])), CARD)
+
+
+TOY = Dataset(card=CARD, data_id=lambda: "toy-screen-1", load=load)
+"""
+
+
+@pytest.fixture(scope="session")
+def how_many():
+    """A number of faults as a share of those that are asked for, at least `least`."""
+
+    def number(share=1.0, least=1):
+        return max(least, round(FAULTS * share))
+
+    return number
+
+
+@pytest.fixture
+def dice(request):
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Starts a function in a process of its own within milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pandas", "pyarrow.parquet", "pbench.bench.engine.store"])
+
+    def start(function, *arguments):
+        process = context.Process(target=function, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    return start
+
+
+class Bench:
+    """``pbench`` in processes of their own that all carry a token, by which those that are left over are found."""
+
+    def __init__(self, folder):
+        self.folder, self.token = folder, uuid.uuid4().hex
+        self.cache = folder / "cache"
+        (folder / "toy_screen.py").write_text(SCREEN)
+        (folder / "sleepers.py").write_text(MODELS)
+
+    def run_arguments(self, out, *more, jobs=2):
+        plugins = ["--plugin", self.folder / "sleepers.py", "--plugin", self.folder / "toy_screen.py"]
+        arguments = ["run", "--json", "--no-controls", *plugins, "--dataset", "toy-screen", "--models", "m?"]
+        return [*arguments, "--metrics", "headline", "-j", jobs, "--out", out, *more]
+
+    def start(self, *arguments, cache=None, nap=0, **options):
+        own = {k: v for k, v in os.environ.items() if not k.startswith("PBENCH")}
+        env = {**own, "PBENCH_CACHE": str(cache or self.cache), "PBENCH_DATA": "/nonexistent", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-c", ENTRY, *map(str, arguments)],
+            cwd=self.folder,
+            env=env | {"FAULT_TOKEN": self.token, "NAP": str(nap)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def call(self, *arguments, timeout=120, **options):
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def living(self):
+        """Processes of this bench that live."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.token.encode() in (place / "environ").read_bytes():
+                    state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+                    found += [int(place.name)] if state not in "ZX" else []
+            except (OSError, IndexError):
+                continue
+        return found
+
+    def all_ended(self, within=10.0):
+        end = time.monotonic() + within
+        while time.monotonic() < end:
+            if not self.living():
+                return True
+            time.sleep(0.05)
+        return False
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(bench):
+    """Rows and predictions of a run that nothing happened to, by record and by job."""
+    out = bench.folder / "undisturbed"
+    done = bench.call(*bench.run_arguments(out))
+    assert done.returncode == 0, done.stderr
+    return contents(out)
+
+
+def contents(out):
+    """The bytes of the rows of every whole record, and the arrays of every prediction."""
+    import numpy as np
+
+    from pbench.bench.engine.record import read_record
+    from pbench.bench.engine.sealed import read_arrays
+
+    rows = {p.stem: read_record(p)[1] for p in sorted((out / "records").glob("*.json"))}
+    archives = {p.stem: read_arrays(p) for p in sorted((out / "predictions").glob("*.npz"))}
+    seen = {name: np.asarray(a["mean"]).tobytes() for name, a in archives.items()}
+    return rows, seen
+
+
+@pytest.fixture(scope="session")
+def read_contents():
+    return contents

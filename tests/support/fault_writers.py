@@ -1,0 +1,78 @@
+"""Processes that write records and archives through the store, to be killed; what each writes follows from its arguments."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pbench.bench.contracts.condition import Condition
+from pbench.bench.contracts.errors import PbenchError
+from pbench.bench.engine.answer import Answer
+from pbench.bench.engine.store import OK, Store
+
+CONDITIONS = (Condition(("A",)), Condition(("B",)))
+GENES = np.array([f"G{i}" for i in range(40)])
+METRICS = ("mse", "l2")
+
+
+def score_id(number):
+    """Names that differ in their first letters, as hashes do."""
+    return f"{number * 7919 + 1:08x}" * 8
+
+
+def card_of(number, writer=0):
+    spec = {"dataset": "d", "split": "s", "fold": "1/1", "seed": number}
+    facts = {"score_id": score_id(number), "job_id": score_id(number), "status": OK, "model": "m", "started": 1.0}
+    return {**facts, "spec": spec, "metrics": list(METRICS), "turn": 1, "writer": writer, "padding": "x" * 3000}
+
+
+def table_of(number, writer=0):
+    """Rows that say whose they are."""
+    values = np.random.default_rng([number, writer]).normal(size=2 * 400)
+    columns = {"model": ["m"] * 800, "seed": [number] * 800, "metric": list(METRICS) * 400, "writer": [writer] * 800}
+    return pa.table({**columns, "value": values})
+
+
+def answer_of(number):
+    mean = np.random.default_rng(number).normal(size=(2, len(GENES))).astype(np.float32)
+    return Answer(mean, np.zeros(2, bool), np.array(["", ""], dtype=object), {"fit": 1.0})
+
+
+def write_one(store, number, writer=0):
+    store.save_prediction(score_id(number), CONDITIONS, GENES, answer_of(number))
+    store.write(score_id(number), card_of(number, writer), table_of(number, writer))
+
+
+def write_until_killed(folder, numbers, mouth):
+    """Write records again and again, and say the number of each once it is finished."""
+    store = Store(Path(folder))
+    while True:
+        for number in numbers:
+            write_one(store, number)
+            mouth.send(number)
+        store.consolidate()
+
+
+def write_rounds(folder, writer, numbers, rounds):
+    """Write the same records as others at the same time, in an order of one's own."""
+    store, order = Store(Path(folder)), random.Random(writer)
+    for _ in range(rounds):
+        for number in order.sample(numbers, len(numbers)):
+            write_one(store, number, writer)
+        store.consolidate()
+
+
+def write_until_full(folder, said):
+    """Write new records until that fails; says how many and why."""
+    store, number = Store(Path(folder)), 0
+    try:
+        while number < 5000:
+            write_one(store, number)
+            number += 1
+    except PbenchError as error:
+        said.send((number, str(error)))
+    else:
+        said.send((number, ""))
