@@ -15,7 +15,7 @@ from typing import Any
 from .contracts.errors import DataError, PbenchError, suggestion
 
 #: What the engine sets in the environment, for itself and for the processes that it starts.
-SET = ("PBENCH_CACHE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+SET = ("PBENCH_CACHE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_WAIT_POLICY")
 #: The environment belongs to the process, so one call works at a time.
 _ALONE = threading.RLock()
 
