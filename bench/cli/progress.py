@@ -11,6 +11,8 @@ from typing import Self
 
 import click
 
+from ..contracts.errors import one_line
+
 
 class Silent:
     """Shows nothing."""
@@ -87,7 +89,7 @@ class Lines(Silent):
         self.time = TimeLeft(clock)
 
     def phase(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
 
     def planned(self, total: int, done: int) -> None:
         self.total, self.done = total, done
@@ -103,7 +105,7 @@ class Lines(Silent):
         left = self.time.estimate()
         line = f"[{self.done}/{self.total}] {title} {seconds:.1f} s"
         line += "" if status == "ok" else f" {status.replace('_', ' ')}: {reason}"
-        click.echo(line + ("" if left is None else f" (about {rounded(left)} left)"), err=True)
+        click.echo(one_line(line) + ("" if left is None else f" (about {rounded(left)} left)"), err=True)
 
 
 class Bar(Silent):
@@ -144,7 +146,7 @@ class Bar(Silent):
         self.progress.stop()
 
     def phase(self, text: str) -> None:
-        self.progress.update(self.task, description=text)
+        self.progress.update(self.task, description=one_line(text))
 
     def planned(self, total: int, done: int) -> None:
         self.time.planned(total - done)
@@ -160,12 +162,13 @@ class Bar(Silent):
         self.time.finished(title, seconds)
         self.progress.advance(self.task)
         if status != "ok":
-            self.console.print(f"{status.replace('_', ' ')}: {title}: {reason}", markup=False, highlight=False)
+            said = one_line(f"{status.replace('_', ' ')}: {title}: {reason}")
+            self.console.print(said, markup=False, highlight=False)
         self._describe()
 
     def _describe(self) -> None:
         shown = ", ".join(t.partition(" on ")[0] for t in self.running[:3])
-        self.progress.update(self.task, description=shown + (" …" if len(self.running) > 3 else ""))
+        self.progress.update(self.task, description=one_line(shown) + (" …" if len(self.running) > 3 else ""))
 
 
 def make_reporter(*, quiet: bool) -> Silent:

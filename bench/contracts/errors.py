@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def one_line(text: str) -> str:
+    """The same text on one line; nothing in it steers the terminal that shows it."""
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 class PbenchError(Exception):
     """A mistake or a lack that the user can mend; the command line prints it without a traceback.
 
@@ -38,7 +43,7 @@ class _Sentence(PbenchError):
     """An error that is said on one line of bounded length."""
 
     def __init__(self, message: str = "") -> None:
-        line = "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(message))
+        line = one_line(str(message))
         super().__init__(line if len(line) <= LONGEST else line[:LONGEST] + "…")
 
 
