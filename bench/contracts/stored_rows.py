@@ -174,9 +174,9 @@ class StoredRows:
             With what it is, its size, and what to change.
         """
         if self.room is not None and n_bytes > self.room:
-            now = "more memory is needed" if self.bound is None else f"the bound is --memory {_gigabytes(self.bound)}"
+            now = "more memory is needed" if self.bound is None else f"the bound is --memory {_size(self.bound)}"
             raise TooLarge(
-                f"the model needs {what} in memory at once: {_gigabytes(n_bytes)} of the {_gigabytes(self.room)} that cells may take; "
+                f"this needs {what} in memory at once: {_size(n_bytes)}, and cells may take {_size(self.room)}; "
                 f"{now}. Give a larger --memory on a machine that has it, or a model that reads cells in batches."
             )
 
@@ -198,8 +198,8 @@ class StoredRows:
         return np.asarray(self._indptr[rows], dtype=np.int64), np.asarray(self._indptr[rows + 1], dtype=np.int64)
 
 
-def _gigabytes(n: float) -> str:
-    return f"{n / 2**30:.3g}GB"
+def _size(n: float) -> str:
+    return f"{n / 2**30:.3g}GB" if n >= 2**30 else f"{n / 2**20:.3g}MB"
 
 
 def _runs(start: Array, stop: Array, ends: Array) -> list[tuple[int, int, int]]:

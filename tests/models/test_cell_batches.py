@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import UsageError
+from pbench.bench.contracts.stored_rows import StoredRows
 from pbench.bench.contracts.training import Cells
-from pbench.models.neural.cell_batches import CellBatches, profiles_of, starts
+from pbench.models.neural.cell_batches import AHEAD, CellBatches, gene_totals, profiles_of, starts
 
 A, B = Condition(("A",), context="x"), Condition(("B",), context="y")
 CONTROLS = (Condition(context="x"), Condition(context="y"))
@@ -124,3 +128,37 @@ def test_conditions_of_a_context_share_their_controls():
     batches = CellBatches(made(), (A, B, other), 8, partners=True)
     assert batches._pools[0] is batches._pools[2]
     assert batches._pools[0] is not batches._pools[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"partners": True, "counts": True}, {"groups": 2}])
+def test_batches_of_cells_on_disk_are_those_of_cells_in_memory(options, tmp_path):
+    cells = made(n=90)
+    X = cells.X
+    for name, value in (("data", X.data), ("indices", X.indices), ("indptr", X.indptr)):
+        np.save(tmp_path / f"{name}.npy", value)
+    parts = tuple(np.load(tmp_path / f"{n}.npy", mmap_mode="r") for n in ("data", "indices", "indptr"))
+    stored = replace(cells, X=StoredRows(parts, X.shape[1]))
+    one, other = (list(CellBatches(c, (A, B), 7, **options).epoch(np.random.default_rng(1))) for c in (cells, stored))
+    assert len(one) == len(other) > 4
+    for a, b in zip(one, other, strict=True):
+        for name, value in vars(a).items():
+            assert (value is None) == (getattr(b, name) is None)
+            assert value is None or torch.equal(value, getattr(b, name)), name
+    for a, b in zip(*(vars(starts(c, "x", 5, np.random.default_rng(0))).values() for c in (cells, stored)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = np.flatnonzero(cells.codes > 1)
+    np.testing.assert_array_equal(gene_totals(stored, rows), X[rows].sum(axis=0, dtype=np.float64).A1)
+
+
+def test_the_disk_is_told_of_batches_before_they_are_asked_for(tmp_path, monkeypatch):
+    cells = made(n=90)
+    for name in ("data", "indices", "indptr"):
+        np.save(tmp_path / f"{name}.npy", getattr(cells.X, name))
+    parts = tuple(np.load(tmp_path / f"{n}.npy", mmap_mode="r") for n in ("data", "indices", "indptr"))
+    stored, told, asked = StoredRows(parts, 9), [], []
+    monkeypatch.setattr(stored, "ahead", lambda rows: told.append(sorted(rows)))
+    batches = CellBatches(replace(cells, X=stored), (A, B), 6)
+    for batch in batches.epoch(np.random.default_rng(0)):
+        asked.append(len(batch))
+        assert len(told) == min(len(asked) + AHEAD, -(-len(batches) // 6))
+    assert sorted(sum(told, [])) == batches.rows.tolist()
