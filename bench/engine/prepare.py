@@ -187,7 +187,7 @@ def prepare(
 
 
 def _make(screen: Screen, targets: Mapping[str, Path], tell: Callable[[str], None]) -> None:
-    half = halves(screen.barcodes, screen.codes)
+    half = halves(screen.adata.obs_names, screen.codes)
     groups, n_groups = 2 * screen.codes + half, 2 * len(screen.conditions)
     if screen.rows is not None:
         partial = targets["sums"].with_name(f"{targets['sums'].name}.partial")
@@ -259,7 +259,7 @@ def _write(screen: Screen, sums: GroupSums, half: Array, folder: Path) -> None:
 
 def cell_level_sums(screen: Screen, test_cells: tuple[str, ...]) -> GroupSums:
     """Sums for a split by cells: rows are ``4 * condition + 2 * is_test + half``; genes sorted."""
-    half = halves(screen.barcodes, screen.codes)
+    half = halves(screen.adata.obs_names, screen.codes)
     groups = 4 * screen.codes + 2 * np.isin(screen.barcodes, np.asarray(test_cells)) + half
     sums = group_sums(
         screen.adata.X if screen.rows is None else screen.rows, groups, 4 * len(screen.conditions), scale=screen.card.scale

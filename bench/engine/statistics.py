@@ -123,11 +123,11 @@ def _blocks(X: Any, *, copied: bool) -> Iterator[tuple[int, Any]]:
         yield start, block.tocsr() if sparse.issparse(block) else block
 
 
-def halves(barcodes: Array, codes: Array) -> Array:
+def halves(barcodes: Any, codes: Array) -> Array:
     """(n,) 0 or 1: two halves of each group, equal to one cell, chosen by hashed barcode and so blind to the order of cells."""
     digest = np.empty(len(barcodes), dtype=np.uint64)
     for start in range(0, len(barcodes), BLOCK):
-        some = barcodes[start : start + BLOCK].tolist()
+        some = np.asarray(barcodes[start : start + BLOCK]).astype(str).tolist()
         digest[start : start + BLOCK] = np.frombuffer(b"".join(hashlib.sha256(b.encode()).digest()[:8] for b in some), ">u8")
     order = np.lexsort((digest, codes))
     sorted_codes = codes[order]

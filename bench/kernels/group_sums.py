@@ -97,6 +97,17 @@ def _add_sparse(indptr, indices, data, order, groups, bounds, total, squares):
     sums = np.empty((total.shape[1], 2))
     for k in range(len(groups)):
         group = groups[k]
+        n_values = 0
+        for i in order[bounds[k] : bounds[k + 1]]:
+            n_values += indptr[i + 1] - indptr[i]
+        if n_values < len(sums):
+            # Fewer values than there are sums to copy to and fro.
+            for i in order[bounds[k] : bounds[k + 1]]:
+                for j in range(indptr[i], indptr[i + 1]):
+                    value = np.float64(data[j])
+                    total[group, indices[j]] += value
+                    squares[group, indices[j]] += value * value
+            continue
         sums[:, 0] = total[group]
         sums[:, 1] = squares[group]
         for i in order[bounds[k] : bounds[k + 1]]:
