@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,44 @@ from tabulate import tabulate
 
 from ..contracts import registry
 from ..contracts.errors import UsageError
+from ..contracts.model import Capabilities
 from ..contracts.split import SplitManifest
+from ..engine.apart import apart
 from ..engine.audit import audit as find
 from ..engine.audit import to_dict
-from ..engine.stage import make_splits
+from ..engine.plan import Request
+from ..engine.stage import DatasetRequest, make_splits
 from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option
 from .requests import split_requests
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Splits to check, with the data set that they are of and what a model declares, where they were named."""
+
+    splits: tuple[Request | Path, ...]
+    dataset: DatasetRequest | None
+    capabilities: Capabilities | None
+    plugins: tuple[str, ...]
+
+
+def audited(asked: Asked) -> list[dict[str, Any]]:
+    """The findings on each split; to be called in a process of its own, since it reads files."""
+    from ..engine.worker import load_plugins as register
+
+    register(asked.plugins)
+    screen: Any = None
+    data_id = ""
+    if asked.dataset is not None:
+        source = asked.dataset.dataset()
+        screen, data_id = source.load(), source.data_id()
+    report = []
+    for one in asked.splits:
+        made = (SplitManifest.load(one),) if isinstance(one, Path) else make_splits(one, screen, data_id)
+        for manifest in made:
+            found = to_dict(find(manifest, screen, capabilities=asked.capabilities))
+            report.append({"split": manifest.name, "fold": manifest.fold, "id": manifest.id, **found})
+    return report
 
 
 @click.command(short_help="Check a split for leaks of test information into training.")
@@ -35,23 +68,13 @@ def audit(split: str, dataset: str | None, model: str | None, plugins: tuple[str
       pbench audit splits/my-split.json
       pbench audit unseen-single --dataset norman-mini --model additive --json
     """
-    load_plugins(plugins)
-    capabilities = None if model is None else registry.models.get(model).capabilities
+    found = load_plugins(plugins)
     wanted = split_requests(split)
-    screen, manifests = None, []
-    if dataset is not None:
-        source = dataset_requests(dataset, file)[0].dataset()
-        screen, data_id = source.load(), source.data_id()
-        for one in wanted:
-            manifests += [SplitManifest.load(one)] if isinstance(one, Path) else make_splits(one, screen, data_id)
-    elif all(isinstance(w, Path) for w in wanted):
-        manifests = [SplitManifest.load(w) for w in wanted if isinstance(w, Path)]
-    else:
+    if dataset is None and not all(isinstance(w, Path) for w in wanted):
         raise UsageError(f"audit {split}: name the data set too, such as --dataset norman-sim, or give a manifest file.")
-    report = []
-    for manifest in manifests:
-        found = to_dict(find(manifest, screen, capabilities=capabilities))
-        report.append({"split": manifest.name, "fold": manifest.fold, "id": manifest.id, **found})
+    capabilities = None if model is None else registry.models.get(model).capabilities
+    source = None if dataset is None else dataset_requests(dataset, file)[0]
+    report = apart(audited, Asked(tuple(wanted), source, capabilities, found), f"{dataset or split} could not be read")
     if as_json:
         click.echo(json.dumps(report, indent=1))
     else:

@@ -14,6 +14,10 @@ from tabulate import tabulate
 from ..contracts import registry
 from ..contracts.errors import UsageError, suggestion
 from ..contracts.model import Capabilities, parameters
+from ..contracts.split import SplitManifest
+from ..engine.apart import apart
+from ..engine.plan import Request, parse_requests
+from ..engine.stage import DatasetRequest
 from .options import dataset_requests, file_options, json_option, load_plugins, plugin_option
 
 
@@ -63,7 +67,7 @@ def show(
       pbench show 'latent-temporal[mode=snapshot]' --difficulty
       pbench show doubles --dataset norman-sim --manifest splits/
     """
-    load_plugins(plugins)
+    found = load_plugins(plugins)
     if target is not None and dataset is None:
         raise UsageError("--manifest writes the split of a data set; name it too, such as --dataset norman-sim.")
     elsewhere = dataset is not None or any(name in r for r in registry.REGISTRIES.values())
@@ -72,7 +76,7 @@ def show(
             f"{'--difficulty' if difficulty else '--picture'} is for data sets, and '{name}' is none. Type: pbench list datasets"
         )
     if dataset is not None:
-        facts = _split_facts(name, dataset, file, target)
+        facts = _split_facts(name, dataset, file, target, found)
     elif name.partition("[")[0] in registry.datasets and (name.endswith("]") or difficulty or drawing):
         facts = _dataset_facts(name, drawing, difficulty)
     else:
@@ -178,14 +182,21 @@ def _metric(info: Any) -> dict[str, Any]:
 _DESCRIBE = {"models": _model, "datasets": _dataset, "splits": _split, "metrics": _metric}
 
 
-def _split_facts(name: str, dataset: str, file: dict[str, Any], target: Path | None) -> dict[str, Any]:
-    from ..engine.plan import parse_requests
+def made_splits(asked: tuple[Request, DatasetRequest, tuple[str, ...]]) -> tuple[SplitManifest, ...]:
+    """Manifests of a split of a data set; to be called in a process of its own, since it reads a file."""
     from ..engine.stage import make_splits
+    from ..engine.worker import load_plugins as register
 
-    request = dataset_requests(dataset, file)[0]
+    wanted, request, plugins = asked
+    register(plugins)
     source = request.dataset()
+    return make_splits(wanted, source.load(), source.data_id())
+
+
+def _split_facts(name: str, dataset: str, file: dict[str, Any], target: Path | None, plugins: tuple[str, ...]) -> dict[str, Any]:
+    request = dataset_requests(dataset, file)[0]
     wanted = parse_requests(name, registry.splits.names(), kind="split")[0]
-    manifests = make_splits(wanted, source.load(), source.data_id())
+    manifests = apart(made_splits, (wanted, request, plugins), f"{dataset} could not be read")
     facts: dict[str, Any] = {"split": str(wanted), "data set": request.name, "folds": len(manifests)}
     for manifest in manifests:
         counts = {role: len(manifest.with_role(role)) for role in ("train", "validation", "test", "excluded")}

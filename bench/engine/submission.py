@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.condition import Condition
-from ..contracts.errors import DataError, PbenchError, UsageError
+from ..contracts.errors import DataError, UsageError
 from ..contracts.identity import content_id, file_sha256
 from ..contracts.screen import validate
 from ..contracts.split import SplitManifest
-from .execute import execute
+from .apart import apart
 from .fingerprint import code_id
 from .folders import cache_folder, write_atomically, write_folder
 from .kept import whole_or_quarantined
@@ -91,17 +91,8 @@ def submitted(request: SubmissionRequest) -> Submission:
     DataError, UsageError, PbenchError
         Whatever is wrong with the file or the truth.
     """
-    (outcome,) = execute(prepare_submission, [request], workers=1, preload=slow_imports(()))
-    if outcome.status == OK:
-        return outcome.value
-    if outcome.status == "killed":
-        raise DataError(
-            f"{request.path.name} could not be read: {outcome.reason}. A damaged file can do that too: copy it again."
-        )
-    if outcome.traceback:
-        raise PbenchError(f"{request.path.name} could not be read: {outcome.reason}\n{outcome.traceback}")
-    kinds = {k.exit_code: k for k in (PbenchError, DataError, UsageError)}
-    raise kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
+    what = f"{request.path.name} could not be read"
+    return apart(prepare_submission, request, what, preload=slow_imports(()))
 
 
 def prepare_submission(request: SubmissionRequest) -> Submission:
