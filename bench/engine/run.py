@@ -103,7 +103,9 @@ def run_matrix(matrix: Matrix, reporter: Reporter, *, execute: Callable[..., Ite
     resolved = resolve_resources({r for m in models for r in m.capabilities.resources}, matrix.resources)
     staged = _stage_all(matrix, models, metrics, reporter, execute)
     jobs, cards = _plan(matrix, models, metrics, staged, resolved, store)
-    found = [] if matrix.overwrite == "always" else [c for j in jobs if (c := _reusable(j, store))]
+    lost = store.put_aside() if matrix.overwrite == "missing" else set()
+    jobs = [replace(j, refit=True) if j.spec.id[:32] in lost else j for j in jobs]
+    found = [] if matrix.overwrite == "always" else [c for j in jobs if not j.refit and (c := _reusable(j, store))]
     have = {c["score_id"] for c in found}
     todo = [j for j in jobs if j.score_id not in have] if matrix.overwrite != "never" else []
     cards += found

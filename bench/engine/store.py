@@ -17,10 +17,10 @@ from ..contracts.errors import DataError
 from ..contracts.split import SplitManifest
 from .answer import Answer
 from .counted import age, current
-from .folders import quarantine, write_atomically
+from .folders import QUARANTINE, quarantine, write_atomically
 from .predictions import answer_of, prediction_arrays
 from .record import OK, SCHEMA, Card, Newer, read_card, read_record, rows_path
-from .sealed import Damaged, read_arrays, save_arrays, sealed_json
+from .sealed import MAX_JSON, Damaged, parsed_json, plain_bytes, read_arrays, save_arrays, sealed_json
 from .temporaries import sweep
 
 if TYPE_CHECKING:
@@ -151,6 +151,16 @@ class Store:
             with contextlib.suppress(FileNotFoundError, Damaged):
                 turns.append(read_card(path).get("turn", 0))
         return max(turns) + 1
+
+    def put_aside(self) -> set[str]:
+        """First letters of the ids of jobs whose archive was quarantined and has not been made again."""
+        found: set[str] = set()
+        for note in (self.folder / QUARANTINE).glob("*.npz.why.json"):
+            with contextlib.suppress(FileNotFoundError, Damaged, KeyError, TypeError, IndexError):
+                room, name = Path(parsed_json(plain_bytes(note, MAX_JSON))["from"]).parts[-2:]
+                if room in ("predictions", "encodings") and not (self.folder / room / name).exists():
+                    found.add(Path(name).stem)
+        return found
 
     def check_kept(self, score_ids: Iterable[str]) -> None:
         """See that records which were written are still there.

@@ -94,6 +94,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_with_space(bench, undisturbed,
     assert read_contents(place / "results") == undisturbed and survey_results(place / "results") == []
 
 
+@pytest.mark.slow
 def test_a_cache_on_a_full_disk_is_said_and_made_with_space(bench, undisturbed, read_contents, small_disk, tmp_path):
     place = small_disk("32k")
     done = bench.call(*bench.run_arguments(tmp_path / "results"), cache=place)
@@ -106,6 +107,7 @@ def test_a_cache_on_a_full_disk_is_said_and_made_with_space(bench, undisturbed, 
     assert read_contents(tmp_path / "results") == undisturbed
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_only_be_read_is_said(bench, undisturbed, small_disk):
     place = small_disk("20m")
     (place / "results").mkdir()
