@@ -39,6 +39,10 @@ def check(f: Any, name: str, parts: tuple[str, ...]) -> None:
     """
     for where, item in _walked(f, name, parts):
         if _is_array(item):
+            if where == "layers":
+                raise DataError(
+                    f"{name}: 'layers' is an array, where a group of matrices should be; write it again with anndata."
+                )
             _check_array(item, where, name)
         categories = item.attrs.get("categories")
         # Files of old point at the array with the names of categories; anything else it might point at is not looked at.

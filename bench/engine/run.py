@@ -14,6 +14,7 @@ from ..contracts import errors, registry
 from ..contracts.errors import DataError, PbenchError
 from ..contracts.metric import MetricInfo
 from ..contracts.split import SplitManifest
+from .apart import readers_memory
 from .audit import audit, to_dict
 from .encodings import agreements
 from .execute import Outcome, execute
@@ -189,7 +190,7 @@ def _stage_all(
                 requests,
                 workers=matrix.jobs,
                 preload=slow_imports(models),
-                memory_mb=matrix.memory_mb,
+                memory_mb=matrix.memory_mb or (readers_memory() if any(d.path for d in matrix.datasets) else None),
                 on_start=lambda k: reporter.phase(titles[k]),
             )
             for outcome in outcomes:

@@ -51,7 +51,7 @@ def edited(data: bytes, folder: Path) -> bytes:
             step = data[i : i + 4].ljust(4, b"\0")
             try:
                 _edit(f, *step)
-            except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError, OverflowError):
+            except (KeyError, IndexError, ValueError, TypeError, OSError, RuntimeError, AttributeError, OverflowError):
                 continue
     return path.read_bytes()
 

@@ -52,6 +52,30 @@ def h5ads() -> list[bytes]:
     return [h5ad("csr"), h5ad("dense", "gzip"), h5ad("csc")]
 
 
+@cache
+def zarr_store(version: int) -> dict[str, bytes]:
+    """Files of a zarr store of the same cells, by their paths in it."""
+    import zarr
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        anndata.settings.zarr_write_format, before = version, anndata.settings.zarr_write_format
+        try:
+            _adata("csr" if version == 2 else "dense").write_zarr(Path(folder) / "x.zarr")
+        finally:
+            anndata.settings.zarr_write_format = before
+        zarr.open_group(Path(folder) / "x.zarr", mode="r")
+        root = Path(folder) / "x.zarr"
+        return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def zarr_parts() -> list[bytes]:
+    """Each file of two stores, with two bytes before it that say of which store and which file it is."""
+    return [
+        bytes([v, i]) + zarr_store(2 + v % 2)[n] for v in (0, 1) for i, n in enumerate(sorted(zarr_store(2 + v % 2))) if i < 256
+    ]
+
+
 def tables(kind: str) -> list[bytes]:
     """Predicted means of two conditions and five genes."""
     frame = pd.DataFrame(np.arange(10.0).reshape(2, 5), columns=GENES, index=pd.Index(["KLF1", "KLF1+BAK1"], name="perturbation"))

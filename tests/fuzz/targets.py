@@ -70,6 +70,19 @@ def _edited(data: bytes, folder: Path) -> None:
     _h5ad(edited(data, folder), folder)
 
 
+def _zarr(data: bytes, folder: Path) -> None:
+    from pbench.datasets.reader import from_h5ad
+
+    data = data.ljust(2, b"\0")
+    files = dict(seeds.zarr_store(2 + data[0] % 2))
+    files[sorted(files)[data[1] % len(files)]] = data[2:]
+    for name, content in files.items():
+        _file(folder, f"x.zarr/{name}", content)
+    from_h5ad(
+        folder / "x.zarr", scale="counts", context_key="context", dose_key="dose", time_key="time", batch_key="batch"
+    ).load()
+
+
 def _predictions(name: str) -> Callable[[bytes, Path], None]:
     def read(data: bytes, folder: Path) -> None:
         from pbench.bench.engine.submission_files import open_predictions
@@ -277,6 +290,7 @@ def _escaped(data: bytes, folder: Path) -> None:
 TARGETS: dict[str, Target] = {
     "h5ad": Target(_h5ad, seeds.h5ads),
     "h5ad-edits": Target(_edited, lambda: [b"\0", b"\1\2\3\4", bytes(range(64)), bytes(range(255, 100, -1))]),
+    "zarr": Target(_zarr, seeds.zarr_parts),
     "predictions-h5ad": Target(_predictions("p.h5ad"), seeds.h5ads),
     "predictions-csv": Target(_predictions("p.csv"), lambda: seeds.tables("csv")),
     "predictions-tsv": Target(_predictions("p.tsv"), lambda: seeds.tables("tsv")),

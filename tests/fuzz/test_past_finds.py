@@ -17,6 +17,8 @@ FINDS = {
     # A control character of the file came out in the message.
     "column in a message": ("features-csv", b"gene,a,\nA,1,4\x11\n"),
     "header in a message": ("predictions-csv", b"per\x01ation,A\nx,1\n"),
+    # An array of a trillion values in the place of the group of layers was gone through value by value.
+    "layers that are an array": ("h5ad-edits", bytes([0, 10, 17, 0, 0])),
     # RecursionError and OverflowError are neither ValueError nor OSError.
     "nested manifest": ("manifest", b"[" * 100_000),
     "dose beyond floats": (
