@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..contracts.errors import UsageError
+from ..engine.executors import executor
 from ..engine.folders import write_atomically
 from ..engine.run import Matrix, Summary, run_matrix
 from .options import (
@@ -66,6 +67,15 @@ from .requests import (
     "--preset", default="standard", show_default=True, help="Parameters of models that have presets: quick, standard, paper."
 )
 @jobs_option
+@click.option(
+    "--executor",
+    "where",
+    default="local",
+    show_default=True,
+    metavar="NAME[:OPTIONS]",
+    help="Where jobs run: local (processes of this machine), ray[:HOST:PORT] (a cluster, or one started here), "
+    "slurm[:partition=gpu,time=60].",
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds after which a job is stopped.")
 @click.option(
     "--memory",
@@ -110,6 +120,7 @@ def run(
     metrics: str,
     preset: str,
     jobs: int,
+    where: str,
     timeout: float | None,
     memory_mb: float | None,
     resources: tuple[str, ...],
@@ -134,6 +145,7 @@ def run(
       pbench run --models additive,mine --plugin mine.py --dataset norman-sim --seeds 0-4
       pbench run --dataset my.h5ad --scale counts --control-label NT --split unseen-single
       pbench run --track identifiability --preset quick --seeds 3
+      pbench run --models all --dataset norman-mini --executor ray:10.0.0.1:6379
     """
     from .rendering import render_boards
 
@@ -155,8 +167,8 @@ def run(
         resources=dict(_pair(r) for r in resources),
         overwrite=overwrite,
     )
-    with make_reporter(quiet=quiet or as_json) as reporter:
-        summary = run_matrix(matrix, reporter)
+    with executor(where, results=matrix.out) as run_jobs, make_reporter(quiet=quiet or as_json) as reporter:
+        summary = run_matrix(matrix, reporter, run_jobs=run_jobs)
     ids = {c["score_id"] for c in summary.cards}
     text = render_boards(results, lambda card: card["score_id"] in ids)
     write_atomically(results / "leaderboard.md", lambda p: p.write_text(text, encoding="utf-8"))

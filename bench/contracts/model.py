@@ -53,6 +53,10 @@ class Capabilities:
         Distributions whose version changes its numbers, beside numpy and scipy.
     imports
         Slow modules that `fit` and `predict` import; a run imports them once for all its jobs.
+    cpus, gpus
+        Cores and GPUs, also parts of one, that a job asks a cluster for; on this machine nothing is counted.
+    memory_mb
+        Memory in MB of 2^20 bytes that it asks for; 0 asks for what ``--memory`` allows, or for nothing.
     """
 
     unseen_targets: bool = False
@@ -70,6 +74,9 @@ class Capabilities:
     pretraining_overlap: str = "no"
     packages: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    cpus: float = 1
+    gpus: float = 0
+    memory_mb: float = 0
 
     def refusal(self, condition: Condition, train: Sequence[Condition]) -> str | None:
         """Why `condition` lies outside these capabilities given the training conditions; None where it does not."""

@@ -81,13 +81,21 @@ class Summary:
         return [c for c in self.cards if c["status"] not in (OK, "unavailable") or c.get("metrics_failed")]
 
 
-def run_matrix(matrix: Matrix, reporter: Reporter, *, execute: Callable[..., Iterator[Outcome]] = execute) -> Summary:
+def run_matrix(
+    matrix: Matrix,
+    reporter: Reporter,
+    *,
+    execute: Callable[..., Iterator[Outcome]] = execute,
+    run_jobs: Callable[..., Iterator[Outcome]] | None = None,
+) -> Summary:
     """Run every (model, data set, split, seed) that has no result yet.
 
     Parameters
     ----------
     execute
         How calls are made: `execute.execute` in processes of their own, or `execute.execute_here`.
+    run_jobs
+        How jobs are run, where they run elsewhere: an executor of `executors.executor`. Data are staged here in any case.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def run_matrix(matrix: Matrix, reporter: Reporter, *, execute: Callable[..., Ite
     cards += found
     reporter.planned(len(jobs), len(found))
     titles = [j.spec.title.replace(j.spec.model, j.model.label, 1) for j in todo]
-    outcomes = execute(
+    outcomes = (run_jobs or execute)(
         run_job,
         todo,
         workers=matrix.jobs,
