@@ -16,6 +16,7 @@ import numpy as np
 
 from ..bench.contracts.identity import derived_seed
 from ..bench.contracts.metric import Comparison
+from ..bench.contracts.stored_rows import StoredRows
 from ..bench.contracts.truth import Truth
 from .change import ROUNDING, change
 
@@ -216,7 +217,12 @@ def predicted_by_cells(comparison: Comparison) -> CellCalls:
     # Context by context, so that the sorted controls of one are held at a time.
     for context in np.unique(truth.control_rows[reason == ""]):
         rows = np.flatnonzero((truth.control_rows == context) & (reason == "")).tolist()
-        controls = ControlRanks(truth.cells.load_controls(int(context)))
+        cells = truth.cells.load_controls(int(context))
+        room: dict[str, Any] = {}
+        if isinstance(cells, StoredRows):
+            cells.require(4 * cells.nnz, f"the sorted values of {cells.shape[0]:,} control cells")
+            room = {} if cells.room is None else {"memory_bytes": cells.room}
+        controls = ControlRanks(cells, **room)
         # A condition has few cells: a thread for each of many takes less time than threads within one after the other.
         threads = 1 if len(rows) > 1 else None
         in_threads([partial(test, controls, threads, i) for i in rows])
