@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.counted import age
+from ..bench.engine.store import age
 from .aligned import Aligned, align, unit_names
 from .cells import cells
 from .controls import NO_CHANGE, TRAIN_MEAN, Controls, controls, scores

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..bench.contracts.metric import MetricInfo
-from ..bench.engine.counted import age
+from ..bench.engine.store import age
 from .counted import of_this_version, rows_of
 
 Array = np.ndarray[Any, Any]
