@@ -1,5 +1,7 @@
 """A screen whose matrix stays in its file: the same bits as from memory, the same sentences where something is wrong."""
 
+import tracemalloc
+
 import anndata
 import h5py
 import numpy as np
@@ -9,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from pbench.bench.contracts import registry
 from pbench.bench.contracts.errors import DataError
 from pbench.bench.contracts.screen import DatasetCard
+from pbench.bench.engine.plan import parse_requests
 from pbench.bench.engine.prepare import prepare
-from pbench.datasets import row_blocks
+from pbench.bench.engine.stage import DatasetRequest, StageRequest, stage
+from pbench.datasets import row_blocks, stored
 from pbench.datasets.labels import joined
 from pbench.datasets.reader import Layout, from_h5ad, read
 
@@ -298,3 +303,44 @@ def test_a_damaged_cache_is_put_aside_and_made_again(tmp_path, monkeypatch):
         victim.write_bytes(content)
     assert files_of(lambda: read(path, plain(), _Made.card, limit=0), cache, monkeypatch) == first
     assert len([p for p in (cache / "quarantine").iterdir() if p.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("split", ["unseen-single[folds=2,min_cells=5]", "iid"])
+def test_splits_audits_and_sums_are_the_same(tmp_path, monkeypatch, split):
+    """All that jobs are given of a data set, with a bound that its matrix does not fit into."""
+    monkeypatch.setattr(row_blocks, "VALUES", 500)
+    X = counts(900)
+    X[7] = X[3]
+    path = written(tmp_path / "a.h5ad", X)
+    request = DatasetRequest("a", str(path), {"scale": "counts", "control_label": "ctrl"})
+    (wanted,) = parse_requests(split, list(registry.splits), kind="split")
+    opened, staged = [], []
+    blocks = stored.FileRows.blocks
+    monkeypatch.setattr(stored.FileRows, "blocks", lambda *given: opened.append(len(staged)) or blocks(*given))
+    for memory in (None, 0.01):
+        monkeypatch.setenv("PBENCH_CACHE", str(tmp_path / str(memory)))
+        staged.append(stage(StageRequest(request, "x", [wanted], True, memory_mb=memory)))
+    # A split by cells needs sums of its own, and so a second pass.
+    assert opened == [1] * (2 if split == "iid" else 1)
+    whole, streamed = staged
+    assert [s.audit for s in whole.splits] == [s.audit for s in streamed.splits]
+    for one, other in zip(whole.splits, streamed.splits, strict=True):
+        assert one.manifest.read_bytes() == other.manifest.read_bytes()
+        if split == "iid":
+            first, second = np.load(one.cell_sums), np.load(other.cell_sums)
+            assert all(first[name].tobytes() == second[name].tobytes() for name in ("total", "squares", "n"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_memory_does_not_grow_with_the_matrix(tmp_path, monkeypatch, form):
+    """Four times the cells: labels, and what numpy takes for a moment, are less than a tenth of what the matrix has grown by."""
+    monkeypatch.setattr(row_blocks, "VALUES", 50_000)
+    peaks = []
+    for n in (1000, 1000, 4000):
+        path = written(tmp_path / f"{n}.h5ad", counts(n, 1000) + 1, form=form)
+        monkeypatch.setenv("PBENCH_CACHE", str(tmp_path / str(len(peaks))))
+        tracemalloc.start()
+        prepare(_Made(lambda path=path: read(path, plain(), _Made.card, limit=0)), data_id="x", cells=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 0.1 * 3000 * 1000 * (4 if form == "dense" else 8)
