@@ -1,33 +1,28 @@
-"""Jobs on a Ray cluster: one that runs already, or one of this machine that lasts as long as the run."""
+"""Jobs as tasks of a Ray cluster, given out and taken back until every one has an outcome."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import tempfile
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
-from ..contracts.errors import PbenchError, UsageError
+from ..contracts.errors import PbenchError
 from .execute import Outcome
 from .executors import Need
 from .folders import cache_folder
 from .goods import Supply
 from .parcel import Delivery, Parcel, opened, parcel_of, received
+from .ray_connection import RayConnection
 
 #: Times that a job is given out again after its machine was lost.
 RETRIES = 3
 #: Seconds to wait for a machine that a job fits on, in case one joins.
 PATIENCE = 60.0
-#: Seconds to wait for the answer of an address.
-DIAL = 5.0
-#: How a client of HTTP/2, which Ray speaks, begins, and the kind of frame that a server begins with.
-HELLO, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", b"\4"
+#: Seconds that jobs are given to end when the run is broken off.
+GOODBYE = 5.0
 #: Part of the cluster that may be asked for at a time: what waits beyond 1 keeps machines busy, and tells an autoscaler.
 DEMAND = 2.0
 
@@ -46,82 +41,16 @@ class RayExecutor:
     """
 
     def __init__(self, address: str | None = None, *, shared: bool = True, apart: bool = False) -> None:
-        self.address, self.shared, self.apart = address, shared, apart
-        self._folder: Path | None = None
-        self._connected = False
+        self.connection, self.shared, self.apart = RayConnection(address), shared, apart
 
     def __enter__(self) -> Self:
-        if self.address is not None:
-            self._connect()
+        # Whether somebody answers is known before data are prepared; a cluster of this machine waits until there are jobs.
+        if self.connection.address is not None:
+            self.connection.open()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._connected:
-            import ray
-
-            ray.shutdown()
-            self._connected = False
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def _connect(self, cpus: int = 1, gpus: int = 0) -> None:
-        if self.address is not None:
-            self._dial(self.address)
-        # Ray tells its makers of each start unless it is told not to, before it is imported.
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import logging
-
-        import ray
-
-        if ray.is_initialized():
-            # Connected by the program that calls this, which also disconnects.
-            return
-        common: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.CRITICAL}
-        if self.address is None:
-            # Paths of sockets have room for 107 letters.
-            self._folder = Path(tempfile.mkdtemp(prefix="pbench-ray-", dir=None if len(tempfile.gettempdir()) < 20 else "/tmp"))
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                _temp_dir=str(self._folder),
-                _node_ip_address="127.0.0.1",
-                **common,
-            )
-        else:
-            try:
-                ray.init(address=self.address, **common)
-            except ConnectionError as error:
-                raise UsageError(
-                    f"--executor ray:{self.address}: no cluster runs here that could be joined. Start one with: ray start --head; or "
-                    "type --executor ray, which starts one for this run."
-                ) from error
-            except Exception as error:
-                raise PbenchError(
-                    f"--executor ray:{self.address}: the cluster could not be joined: {' '.join(str(error).split())[:300]}"
-                ) from error
-        self._connected = True
-
-    @staticmethod
-    def _dial(address: str) -> None:
-        if address == "auto":
-            return
-        host, _, port = address.rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL) as line:
-                line.settimeout(DIAL)
-                line.sendall(HELLO)
-                answer = line.recv(9)
-            # What is no server of this kind would be asked again and again by Ray, for minutes.
-            if answer[3:4] != SETTINGS and not os.environ.get("RAY_USE_TLS"):
-                raise OSError("what answers is no Ray cluster")
-        except OSError as error:
-            raise UsageError(
-                f"--executor ray:{address}: no cluster answers there ({error.strerror or error}). Start a cluster with: ray start "
-                "--head; or type --executor ray, which starts one on this machine."
-            ) from error
+        self.connection.close()
 
     def __call__(
         self,
@@ -138,8 +67,7 @@ class RayExecutor:
         if not arguments:
             return
         needs = [Need.of(job.model.capabilities, memory_mb) for job in arguments]
-        if not self._connected:
-            self._connect(max(workers, *(-int(-need.cpus // 1) for need in needs)))
+        self.connection.open(cpus=max(workers, *(math.ceil(need.cpus) for need in needs)))
         supply = Supply(arguments, shared=self.shared)
 
         def parcel(key: int) -> Parcel:
@@ -200,7 +128,7 @@ class _Round:
                     self.ray.cancel(reference, force=True)
             if self.flying:
                 with contextlib.suppress(Exception):
-                    self.ray.wait(list(self.flying), num_returns=len(self.flying), timeout=DIAL)
+                    self.ray.wait(list(self.flying), num_returns=len(self.flying), timeout=GOODBYE)
 
     def _look(self) -> None:
         """Which machines there are, once a second."""

@@ -19,7 +19,7 @@ from small_slurm import install
 
 from pbench.bench.contracts.errors import DataError, MissingDependency, UsageError
 from pbench.bench.contracts.model import Capabilities
-from pbench.bench.engine import executors, ray_executor
+from pbench.bench.engine import executors, ray_connection, ray_executor
 from pbench.bench.engine.executors import Need, executor
 from pbench.bench.engine.goods import Goods
 from pbench.bench.engine.parcel import opened, received
@@ -264,7 +264,7 @@ def test_a_missing_package_names_the_extra(name, package, tmp_path, monkeypatch)
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_an_address_without_a_cluster_ends_at_once(answer, tmp_path, monkeypatch):
     """Nothing listens, something listens and is silent, something else answers."""
-    monkeypatch.setattr(ray_executor, "DIAL", 0.5)
+    monkeypatch.setattr(ray_connection, "DIAL", 0.5)
 
     def reply():
         line, _ = listener.accept()
