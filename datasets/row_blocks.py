@@ -90,7 +90,7 @@ class RowBlocks:
         with self.opened() as f:
             item: Any = f[self.element]
             if self.by_column:
-                if self._transposed is None:
+                if self._transposed is None or not self._transposed.there:
                     self._transposed = _Transposed(self, item, scratch or self.scratch)
                 yield from self._transposed.blocks(start)
                 return
@@ -187,6 +187,11 @@ class _Transposed:
                     for p, i, k in zip(found, first, n, strict=True):
                         _write(files[name], part[i : i + k], int(free[p]))
                 free[found] += n
+
+    @property
+    def there(self) -> bool:
+        """False once somebody has removed the folder that it was made in."""
+        return all((Path(self._folder.name) / name).exists() for name in self.kinds)
 
     def blocks(self, start: int) -> Iterator[tuple[slice, Any]]:
         with self._open("rb") as files:

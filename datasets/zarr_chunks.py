@@ -214,7 +214,11 @@ def _check(data: bytes, chunks: Chunks, where: str) -> None:
         data = data[:-4]
     size = unpacked_size(chunks.compressor, data, chunks.size)
     if size is None or size > chunks.size:
-        what = "does not have the size that it says" if size is None else f"would unpack to {amount(size)} and not to {amount(chunks.size)}"
+        what = (
+            "does not have the size that it says"
+            if size is None
+            else f"would unpack to {amount(size)} and not to {amount(chunks.size)}"
+        )
         raise DataError(f"{where} {what}; it is damaged or made to fill memory. Copy the store again.")
     if chunks.itemsize and size < chunks.size:
         raise DataError(

@@ -76,6 +76,12 @@ def _checked(root: Path, arrays: dict[str, StoredArray]) -> Any:
                 check_packed(found.to_bytes(), array.chunks, byte_range, f"{root.name}: a chunk of '{array.name}'")
             return found
 
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
+            return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+        def get_sync(self, key: str, **asked: Any) -> Any:
+            raise NotImplementedError(f"{key} is read through `get`")
+
     return Checked(root, read_only=True)
 
 

@@ -257,13 +257,12 @@ def _write(screen: Screen, sums: GroupSums, half: Array, folder: Path) -> None:
     (folder / "screen.json").write_text(json.dumps(meta))
 
 
-def cell_level_sums(screen: Screen, test_cells: tuple[str, ...]) -> GroupSums:
+def cell_level_sums(screen: Screen, test_cells: tuple[str, ...], scratch: Path | None = None) -> GroupSums:
     """Sums for a split by cells: rows are ``4 * condition + 2 * is_test + half``; genes sorted."""
     half = halves(screen.adata.obs_names, screen.codes)
     groups = 4 * screen.codes + 2 * np.isin(screen.barcodes, np.asarray(test_cells)) + half
-    sums = group_sums(
-        screen.adata.X if screen.rows is None else screen.rows, groups, 4 * len(screen.conditions), scale=screen.card.scale
-    )
+    X = screen.adata.X if screen.rows is None else screen.rows
+    sums = group_sums(X, groups, 4 * len(screen.conditions), scale=screen.card.scale, scratch=scratch)
     order = np.argsort(screen.genes, kind="stable")
     return GroupSums(sums.total[:, order], sums.squares[:, order], sums.n)
 

@@ -183,9 +183,16 @@ def make_splits(wanted: Request, screen: Screen, data_id: str) -> tuple[SplitMan
         return tuple(generator(screen, data_id=data_id, **wanted.params))
     except (TypeError, ValueError) as error:
         raise UsageError(f"split '{wanted}' cannot be made: {error}") from error
+    except AttributeError as error:
+        if screen.rows is None:
+            raise
+        raise UsageError(
+            f"split '{wanted}' cannot be made of a matrix that stays in its file ({error}); give a larger --memory on a machine that "
+            "has it."
+        ) from error
 
 
 def _saved(manifest: SplitManifest, prepared: PreparedScreen, lazy: _Lazy) -> StagedSplit:
     report = to_dict(audit(manifest, lazy.screen, hashed=prepared.row_hashes))
-    sums = cell_level_sums(lazy.screen, manifest.test_cells) if manifest.test_cells else None
+    sums = cell_level_sums(lazy.screen, manifest.test_cells, prepared.folder) if manifest.test_cells else None
     return StagedSplit(*save_split(prepared.folder / "splits", manifest, report, sums))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def on_profile_scale(X: Any, scale: str) -> Any:
     return np.log1p(X * np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0))
 
 
-def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
+def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str, scratch: Path | None = None) -> GroupSums:
     """`GroupSums` of a matrix (cells x genes; CSR, CSC, dense, a memory map, a backed AnnData's or `Rows` of a file) in blocks of rows.
 
     Each sum adds up its cells in their order, whatever the blocks, the form of X and the number of threads.
@@ -81,6 +82,8 @@ def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
         (n,) group of each cell in ``range(n_groups)``.
     scale
         Scale of X; counts are normalised block by block.
+    scratch
+        Folder for temporary files, where X is in a file.
 
     Raises
     ------
@@ -95,17 +98,17 @@ def group_sums(X: Any, codes: Array, n_groups: int, *, scale: str) -> GroupSums:
     if len(codes) != X.shape[0]:
         raise ValueError(f"{X.shape[0]} rows of X but {len(codes)} codes")
     total, squares = np.zeros((n_groups, X.shape[1])), np.zeros((n_groups, X.shape[1]))
-    for start, block in _blocks(X, copied=scale == "counts"):
+    for start, block in _blocks(X, copied=scale == "counts", scratch=scratch):
         add_rows(on_profile_scale(block, scale), codes[start : start + block.shape[0]], total, squares)
     if not np.isfinite(squares).all():
         raise DataError(NOT_FINITE)
     return GroupSums(total, squares, np.bincount(codes, minlength=n_groups))
 
 
-def _blocks(X: Any, *, copied: bool) -> Iterator[tuple[int, Any]]:
+def _blocks(X: Any, *, copied: bool, scratch: Path | None) -> Iterator[tuple[int, Any]]:
     """Blocks of rows, CSR or dense, each with the position of its first row; what is in memory as CSR is not copied here."""
     if hasattr(X, "blocks"):
-        yield from X.blocks()
+        yield from X.blocks(0, scratch)
         return
     if sparse.issparse(X):
         X = X.tocsr()

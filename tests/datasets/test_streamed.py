@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from pbench.bench.contracts import registry
-from pbench.bench.contracts.errors import DataError
+from pbench.bench.contracts.errors import DataError, UsageError
 from pbench.bench.contracts.screen import DatasetCard
-from pbench.bench.engine.plan import parse_requests
+from pbench.bench.engine.plan import Request, parse_requests
 from pbench.bench.engine.prepare import prepare
-from pbench.bench.engine.stage import DatasetRequest, StageRequest, stage
+from pbench.bench.engine.stage import DatasetRequest, StageRequest, make_splits, stage
 from pbench.datasets import row_blocks, stored
 from pbench.datasets.labels import joined
 from pbench.datasets.reader import Layout, from_h5ad, read
@@ -306,12 +306,13 @@ def test_a_damaged_cache_is_put_aside_and_made_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("split", ["unseen-single[folds=2,min_cells=5]", "iid"])
-def test_splits_audits_and_sums_are_the_same(tmp_path, monkeypatch, split):
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_splits_audits_and_sums_are_the_same(tmp_path, monkeypatch, form, split):
     """All that jobs are given of a data set, with a bound that its matrix does not fit into."""
     monkeypatch.setattr(row_blocks, "VALUES", 500)
     X = counts(900)
     X[7] = X[3]
-    path = written(tmp_path / "a.h5ad", X)
+    path = written(tmp_path / "a.h5ad", X, form=form)
     request = DatasetRequest("a", str(path), {"scale": "counts", "control_label": "ctrl"})
     (wanted,) = parse_requests(split, list(registry.splits), kind="split")
     opened, staged = [], []
@@ -329,6 +330,17 @@ def test_splits_audits_and_sums_are_the_same(tmp_path, monkeypatch, split):
         if split == "iid":
             first, second = np.load(one.cell_sums), np.load(other.cell_sums)
             assert all(first[name].tobytes() == second[name].tobytes() for name in ("total", "squares", "n"))
+
+
+def test_a_split_that_reads_the_matrix_says_so(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.h5ad", counts())
+
+    def greedy(screen, *, data_id):
+        return screen.adata.X.sum()
+
+    monkeypatch.setattr(registry.splits, "get", lambda name: greedy)
+    with pytest.raises(UsageError, match="cannot be made of a matrix that stays in its file.*--memory"):
+        make_splits(Request("greedy"), read(path, plain(), _Made.card, limit=0), "x")
 
 
 @pytest.mark.parametrize("form", FORMS)
