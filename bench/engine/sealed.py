@@ -21,7 +21,7 @@ from ..contracts.errors import DataError
 
 Array = np.ndarray[Any, Any]
 #: Bytes of JSON that are read; larger files are none of ours.
-MAX_JSON = 64 * 2**20
+MAX_JSON = 16 * 2**20
 _LAST = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\n\Z')
 _MARK = b"pbench sha256 "
 _TRAILER = len(_MARK) + 64

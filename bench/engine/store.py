@@ -115,6 +115,10 @@ class Store:
     @staticmethod
     def _put(path: Path, card: Mapping[str, Any]) -> None:
         data = sealed_json({**_finite(card), "schema": SCHEMA})
+        if len(data) > MAX_JSON:
+            raise DataError(
+                f"{path} would have {len(data) / 2**20:.0f} MiB, more than is read of a card; let the model say less."
+            )
         if path.is_dir() and not path.is_symlink():
             quarantine(path, "is a folder, not a record")
         write_atomically(path, lambda p: p.write_bytes(data))

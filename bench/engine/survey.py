@@ -22,7 +22,7 @@ from .temporaries import PATIENCE, is_left_over, is_temporary
 #: Seconds by which the clocks of two machines may differ before that is told.
 SKEW = 300.0
 #: Kinds of findings that nothing is to be done about.
-NOTES = ("newer schema", "being written", "clock", "quarantine", "unknown file")
+NOTES = ("newer schema", "being written", "stale", "clock", "quarantine", "unknown file")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _all_rows(store: Store, cards: list[Path]) -> Iterator[Finding]:
         return
     older = any(p.stat().st_mtime > path.stat().st_mtime for p in cards)
     said = "is older than the records; the next run writes it again" if older else "holds other rows than the records"
-    yield Finding("being written" if older else "records.parquet", path, said)
+    yield Finding("stale" if older else "records.parquet", path, said)
 
 
 def _bundles(folder: Path) -> Iterator[Finding]:
@@ -226,6 +226,8 @@ def survey_cache(folder: Path, *, now: float | None = None) -> list[Finding]:
         for path in sorted((folder / room).glob("*")):
             if is_temporary(path.name):
                 found += [Finding("left over", path, "was being built by a process that has ended")] * is_left_over(path, now=now)
+            elif path.name.endswith(".partial"):
+                found.append(Finding("being written", path, "is a conversion that is not done; the next run goes on with it"))
             elif path.is_dir():
                 found += _sealed_folder(path)
                 found += _splits(path / "splits", now)

@@ -99,6 +99,14 @@ def test_a_table_of_side_information_is_converted_again_where_the_cache_is_damag
     assert len(list((fresh_cache / QUARANTINE).glob("*.why.json"))) == 2
 
 
+def test_a_conversion_that_is_not_done_is_left_to_the_next_run(fresh_cache):
+    partial = fresh_cache / "screens" / "abc.partial"
+    partial.mkdir(parents=True)
+    (partial / "data.bin").write_bytes(b"half")
+    (finding,) = survey_cache(fresh_cache)
+    assert (finding.kind, finding.path, finding.is_defect) == ("being written", partial, False)
+
+
 def test_what_doctor_finds_is_put_aside_once(tmp_path, fresh_cache):
     store = Store(tmp_path / "results")
     for room in ("records", "predictions"):

@@ -135,7 +135,9 @@ def test_what_is_no_card_has_a_name(store, name):
 def test_a_field_of_another_kind_is_named(store, field, value):
     path = as_schema_1(store, **{field: value})
     (finding,) = (f for f in survey_results(store.folder) if f.kind == "record")
-    assert finding.path == path and ("no card" in finding.why or "no whole card" in finding.why or "another record" in finding.why)
+    assert finding.path == path and (
+        "no card" in finding.why or "no whole card" in finding.why or "another record" in finding.why
+    )
     assert store.card(ID) is None and current(store.cards()) == [] and store.next_turn() == 1
 
 
@@ -248,6 +250,24 @@ def test_a_first_schema_record_from_the_future_is_followed_by_the_next_run(store
 def test_records_without_a_turn_are_ordered_by_their_clocks():
     cards = [card_of("ab" * 32, started=2.0, job_id="a"), card_of("cd" * 32, started=1.0, job_id="b")]
     assert [c["score_id"] for c in current(cards)] == ["ab" * 32]
+
+
+def test_a_card_that_nobody_would_read_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="more than is read of a card"):
+        Store(tmp_path).write(ID, card_of(diagnostics={"log": "x" * 17 * 2**20}), table())
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_a_table_of_all_rows_that_is_older_than_the_records_is_stale(store):
+    store.consolidate()
+    store.write("cd" * 32, card_of("cd" * 32, turn=2, spec={**SPEC, "seed": 1}), table(2.0))
+    os.utime(store.folder / "records.parquet", (1, 1))
+    (finding,) = survey_results(store.folder)
+    assert (finding.kind, finding.is_defect) == ("stale", False) and "the next run writes it again" in str(finding)
+    os.utime(store.folder / "records.parquet")
+    assert [f.kind for f in survey_results(store.folder)] == ["records.parquet"]
+    repair(survey_results(store.folder), store.folder, store.folder / "cache")
+    assert {f.kind for f in survey_results(store.folder)} == {"quarantine"}
 
 
 def test_numbers_that_are_none_in_a_card_are_null(tmp_path):

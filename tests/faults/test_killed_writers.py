@@ -17,7 +17,7 @@ from pbench.bench.engine.survey import survey_results
 
 NUMBERS = list(range(12))
 #: What a kill may leave; none of it is ever read.
-LITTER = {"left over", "rows without a card", "being written"}
+LITTER = {"left over", "rows without a card", "being written", "stale"}
 
 
 def check(store, number, writers=(0,)):
@@ -59,10 +59,10 @@ def test_what_was_finished_before_a_kill_is_there_after_it(forked, tmp_path, dic
     # A later run clears away what the killed ones were writing, and doctor the rest.
     store.sweep()
     found = survey_results(tmp_path, now=time.time() + 7200)
-    assert {f.kind for f in found} <= {"rows without a card"}
+    assert {f.kind for f in found} <= {"rows without a card", "stale"}
     whole = {n: store.card(score_id(n)) for n in finished}
     repair(found, tmp_path, tmp_path / "no-cache")
-    assert {f.kind for f in survey_results(tmp_path, now=time.time() + 7200)} <= {"quarantine"}
+    assert {f.kind for f in survey_results(tmp_path, now=time.time() + 7200)} <= {"quarantine", "stale"}
     assert {n: store.card(score_id(n)) for n in finished} == whole
 
 
@@ -88,7 +88,7 @@ def test_four_writers_of_the_same_records_leave_each_whole_at_every_moment(forke
     assert looked > 5 and [p.exitcode for p in processes] == [0, 0, 0, 0]
     for number in NUMBERS:
         check(store, number, writers)
-    left = [f for f in survey_results(tmp_path) if f.kind != "being written"]
+    left = [f for f in survey_results(tmp_path) if f.kind not in ("being written", "stale")]
     assert left == [], [str(f) for f in left]
 
 
