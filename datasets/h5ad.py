@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bench.contracts.condition import check_name
 from ..bench.contracts.errors import DataError, PbenchError, suggestion
-from .h5ad_bounds import check, check_weight
+from .h5ad_bounds import check, check_weight, in_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +38,12 @@ def opened(path: Path) -> Iterator[Any]:
 
     try:
         with h5py.File(path, "r") as f:
-            check(f, path.name, ("X", "obs", "var", "layers"))
-            for part in ("obs", "var"):
-                if part not in f:
-                    raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
-            check_weight(f, path.name, ("obs", "var"))
+            with in_time():
+                check(f, path.name, ("X", "obs", "var", "layers"))
+                for part in ("obs", "var"):
+                    if part not in f:
+                        raise DataError(f"{path.name} is no AnnData file: it has no '{part}'; write one with adata.write_h5ad().")
+                check_weight(f, path.name, ("obs", "var"))
             yield f
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None

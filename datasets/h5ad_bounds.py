@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,8 +21,30 @@ MIB = 2**20
 MOST_ELEMENTS = 100_000
 #: Groups within groups: a matrix in a layer and the categories of a column lie three deep.
 DEEPEST = 6
+#: Seconds in which a file must have been looked through, unless PBENCH_OPEN_SECONDS says otherwise.
+SECONDS = 600.0
 #: Bytes of a Python text beside its characters, and of its place in an array.
 TEXT = 64
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """End this process if the body does not come back: libhdf5 can go round in circles in a damaged file, and nothing stops it.
+
+    Only in a process that was started to read; there the end is an error of the file for whoever has started it.
+    """
+    seconds = float(os.environ.get("PBENCH_OPEN_SECONDS", SECONDS))
+    here = multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread()
+    if not here or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def check(f: Any, name: str, parts: tuple[str, ...]) -> None:
@@ -44,7 +71,9 @@ def check(f: Any, name: str, parts: tuple[str, ...]) -> None:
                     f"{name}: 'layers' is an array, where a group of matrices should be; write it again with anndata."
                 )
             _check_array(item, where, name)
-        categories = item.attrs.get("categories")
+        # What is damaged in attributes shows here, where the time is limited.
+        attributes = dict(item.attrs)
+        categories = attributes.get("categories")
         # Files of old point at the array with the names of categories; anything else it might point at is not looked at.
         if categories is not None and not _within(f, categories, where):
             raise DataError(f"{name}: '{where}' refers to categories elsewhere in the file, which is never followed.")

@@ -10,7 +10,7 @@ from .errors import DataError
 
 CONTROL = "control"
 #: Characters that a name may have: it stands in tables, on boards and in the names of rows.
-MOST_LETTERS = 1000
+MOST_LETTERS = 10_000
 
 
 @dataclass(frozen=True)

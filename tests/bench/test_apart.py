@@ -59,3 +59,36 @@ def test_reading_that_crashes_is_an_error_of_the_data(command, pbench, tmp_path)
     done = pbench(*command, "--dataset", "crashing", "--plugin", "crashing.py", cwd=tmp_path)
     assert done.returncode == 3 and "Traceback" not in done.stderr
     assert "crashing could not be read: the process was killed by signal 11" in done.stderr
+
+
+def goes_round_in_circles(path):
+    """Reads with a libhdf5 that does not come back, as it does in files with damaged attributes."""
+    import time
+
+    from pbench.datasets import h5ad
+
+    os.environ["PBENCH_OPEN_SECONDS"] = "1"
+    h5ad.check = lambda *_: time.sleep(1000)
+    return h5ad.columns(path)
+
+
+def looks_and_waits(path):
+    import time
+
+    from pbench.datasets import h5ad
+
+    os.environ["PBENCH_OPEN_SECONDS"] = "1"
+    found = h5ad.columns(path)
+    time.sleep(1.5)
+    return found
+
+
+def test_a_file_that_is_never_looked_through_is_an_error_of_the_data(tmp_path):
+    import anndata
+    import pandas as pd
+
+    path = tmp_path / "x.h5ad"
+    anndata.AnnData(np.ones((2, 2)), obs=pd.DataFrame({"a": [1, 2]}, index=["c", "d"])).write_h5ad(path)
+    with pytest.raises(DataError, match="x.h5ad could not be read: the process was killed by signal 14. A damaged file"):
+        apart(goes_round_in_circles, path, "x.h5ad could not be read")
+    assert apart(looks_and_waits, path, "x") == ["_index", "a"], "only the looking through is limited"

@@ -21,9 +21,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 
 def fuzz(name: str, seconds: float, folder: Path) -> dict[str, Any]:
-    """Fuzz a target for so long; a process that ends before is a find, and is started again."""
+    """Fuzz a target for so long; a process that ends before is started again, and is a find where all of the reader is Python."""
+    import targets
+
     end = time.monotonic() + seconds
-    total: dict[str, Any] = {"target": name, "executions": 0, "taken": 0, "finds": 0, "slowest": 0.0, "peak_mb": 0.0}
+    total: dict[str, Any] = {"target": name, "executions": 0, "taken": 0, "finds": 0, "ends": 0, "slowest": 0.0, "peak_mb": 0.0}
     folder.mkdir(parents=True, exist_ok=True)
     attempt = 0
     while (left := end - time.monotonic()) > 1 or not attempt:
@@ -43,7 +45,7 @@ def fuzz(name: str, seconds: float, folder: Path) -> dict[str, Any]:
         for key in ("slowest", "peak_mb"):
             total[key] = max(total[key], found.get(key, 0.0))
         if code:
-            total["finds"] += 1
+            total["ends" if targets.TARGETS[name].native else "finds"] += 1
             last = folder / "last"
             if last.exists():
                 (folder / "finds").mkdir(exist_ok=True)
@@ -69,13 +71,13 @@ def main() -> int:
     names = given.target or list(targets.TARGETS)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="fuzz-"))
     each = given.seconds * given.jobs / len(names)
-    print(f"{'target':<22}{'runs':>9}{'taken':>9}{'finds':>7}{'peak MB':>9}{'slowest s':>11}")
+    print(f"{'target':<22}{'runs':>9}{'taken':>9}{'finds':>7}{'ends':>6}{'peak MB':>9}{'slowest s':>11}")
     finds = 0
     with ThreadPoolExecutor(given.jobs) as pool:
         for found in pool.map(lambda name: fuzz(name, each, folder / name), names):
             finds += found["finds"]
             print(
-                f"{found['target']:<22}{found['executions']:>9}{found['taken']:>9}{found['finds']:>7}{found['peak_mb']:>9.0f}"
+                f"{found['target']:<22}{found['executions']:>9}{found['taken']:>9}{found['finds']:>7}{found['ends']:>6}{found['peak_mb']:>9.0f}"
                 f"{found['slowest']:>11.2f}",
                 flush=True,
             )
