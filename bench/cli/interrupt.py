@@ -32,8 +32,11 @@ def interruptible() -> Iterator[None]:
     not be left half done. A signal that the caller has told to be ignored, as ``nohup`` does, stays so.
     """
     before = {}
+    asked = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         for asking in before:
             signal.signal(asking, signal.SIG_IGN)
         raise Interrupted(signum)
@@ -47,9 +50,8 @@ def interruptible() -> Iterator[None]:
         before.clear()
     try:
         yield
-    except Interrupted:
-        # Nothing is restored: what is left is to say so and to end.
-        raise
-    else:
-        for asking, handler in before.items():
-            signal.signal(asking, handler)
+    finally:
+        # After an interruption nothing is restored: what is left is to say so and to end.
+        if not asked:
+            for asking, handler in before.items():
+                signal.signal(asking, handler)
