@@ -42,7 +42,7 @@ def ends_like(bench, out, undisturbed, read_contents, cache=None):
 
 def test_runs_that_are_killed_at_any_moment_go_on_to_the_same_end(bench, undisturbed, read_contents, dice, how_many, tmp_path):
     out = cache = None
-    for point in range(how_many(0.16, 2)):
+    for point in range(how_many(0.12, 2)):
         if out is None:
             out = tmp_path / f"results-{point}"
             # Half of the times the cache is made anew, and killed in the middle of that too.
