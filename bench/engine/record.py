@@ -43,26 +43,27 @@ def _mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-#: What a card must have, and what must be of its kind where it is there.
+#: What a card must have, as boards read it, and what must be of its kind where it is there.
 _NEEDED: dict[str, Callable[[Any], bool]] = {
     "score_id": _text,
     "status": _text,
     "model": _text,
     "started": _number,
     "spec": _mapping,
+    "job_id": lambda value: _text(value) and not set("/\\\0") & set(value),
+    "pbench": _text,
+    "reference_row": _flag,
+    "stochastic": _flag,
+    "dataset_card": lambda value: _mapping(value) and _text(value.get("title")) and _flag(value.get("simulated")),
+    "audit": lambda value: _mapping(value) and _text(value.get("status")),
 }
 _KNOWN: dict[str, Callable[[Any], bool]] = {
-    "job_id": lambda value: _text(value) and not set("/\\\0") & set(value),
     "metrics": _texts,
     "predicts": _flag,
     "encoded": _flag,
-    "stochastic": _flag,
-    "reference_row": _flag,
-    "audit": _mapping,
     "metrics_failed": _mapping,
     "absent": _mapping,
     "seconds": _mapping,
-    "dataset_card": _mapping,
     "reason": _text,
     "turn": lambda value: type(value) is int and 0 <= value < 2**53,
 }
@@ -71,6 +72,9 @@ _SPEC: dict[str, Callable[[Any], bool]] = {
     "split": _text,
     "fold": _text,
     "seed": lambda value: type(value) is int,
+    "data_id": _text,
+    "split_id": _text,
+    "environment": _mapping,
 }
 
 

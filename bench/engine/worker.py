@@ -16,6 +16,7 @@ import numpy as np
 # pyarrow is imported by the server that job processes are forked from, so that none of them pays for it.
 import pyarrow.parquet  # noqa: F401
 
+from ... import __version__ as pbench_version
 from ..contracts import registry
 from ..contracts.errors import TrainingFailed
 from ..contracts.model import build
@@ -161,8 +162,6 @@ def archived(store: Store, job_id: str, truth: Truth, *, predict: bool, encode: 
 
 def base_card(job: Job, began: float) -> dict[str, Any]:
     """The part of a run card that is known before the job ran."""
-    from importlib.metadata import version
-
     capabilities = job.model.capabilities
     return {
         "score_id": job.score_id,
@@ -179,7 +178,7 @@ def base_card(job: Job, began: float) -> dict[str, Any]:
         "audit": dict(job.audit),
         "metrics": list(job.metrics),
         "predicts": any(not registry.metrics.get(name).of_latents for name in job.metrics),
-        "pbench": version("pbench"),
+        "pbench": pbench_version,
         "machine": {
             "python": platform.python_version(),
             "platform": platform.platform(),

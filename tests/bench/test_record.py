@@ -8,6 +8,7 @@ import random
 import time
 
 import pytest
+from cards import SPEC, run_card
 
 from pbench.bench.contracts.errors import DataError
 from pbench.bench.engine.counted import current
@@ -18,12 +19,10 @@ from pbench.bench.engine.store import Store
 from pbench.bench.engine.survey import survey_results
 
 ID = "ab" * 32
-SPEC = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0}
 
 
 def card_of(score_id=ID, status=OK, started=1.0, **more):
-    facts = {"score_id": score_id, "job_id": "job", "status": status, "model": "m", "started": started, "spec": SPEC}
-    return {**facts, "metrics": ["l2"], "audit": {"status": "pass", "findings": []}, **more}
+    return run_card(score_id, status=status, started=started, metrics=["l2"], **more)
 
 
 def table(value=0.0):

@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from cards import run_card
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import PbenchError
@@ -19,11 +20,10 @@ from pbench.bench.engine.store import OK, Store, current
 ID = "ab" * 32
 CONDITIONS = (Condition(("A",)), Condition(("A", "B"), (1.0, 0.5), 6.0, "K562"), Condition(("C",)))
 GENES = np.array(["A", "B", "X"])
-SPEC = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0}
 
 
 def card_of(score_id=ID, status=OK, model="m", started=1.0, **more):
-    return {"score_id": score_id, "status": status, "model": model, "started": started, "spec": SPEC, **more}
+    return run_card(score_id, status=status, model=model, started=started, **more)
 
 
 def table(n=3):

@@ -9,7 +9,17 @@ import signal
 import time
 
 import pytest
-from fault_writers import CONDITIONS, answer_of, card_of, score_id, table_of, write_one, write_rounds, write_until_killed
+from fault_writers import (
+    CONDITIONS,
+    answer_of,
+    card_of,
+    replace_until,
+    score_id,
+    table_of,
+    write_and_tell,
+    write_one,
+    write_rounds,
+)
 
 from pbench.bench.engine.repair import repair
 from pbench.bench.engine.store import Store
@@ -39,7 +49,7 @@ def test_what_was_finished_before_a_kill_is_there_after_it(forked, tmp_path, dic
     for _ in range(how_many()):
         ear, mouth = context.Pipe(duplex=False)
         order = dice.sample(NUMBERS, len(NUMBERS))
-        process = forked(_write_and_tell, str(tmp_path), order, mouth)
+        process = forked(write_and_tell, str(tmp_path), order, mouth)
         mouth.close()
         assert ear.poll(30)
         ear.recv()
@@ -64,11 +74,6 @@ def test_what_was_finished_before_a_kill_is_there_after_it(forked, tmp_path, dic
     repair(found, tmp_path, tmp_path / "no-cache")
     assert {f.kind for f in survey_results(tmp_path, now=time.time() + 7200)} <= {"quarantine", "stale"}
     assert {n: store.card(score_id(n)) for n in finished} == whole
-
-
-def _write_and_tell(folder, order, mouth):
-    mouth.send(-1)
-    write_until_killed(folder, order, mouth)
 
 
 def test_four_writers_of_the_same_records_leave_each_whole_at_every_moment(forked, tmp_path, how_many):
@@ -109,29 +114,10 @@ def test_four_writers_of_records_of_their_own_lose_none(forked, tmp_path):
 def test_a_kill_between_any_two_steps_of_a_replacement_leaves_the_old_record_or_the_new(forked, tmp_path, step):
     store = Store(tmp_path)
     write_one(store, 0, 1)
-    process = forked(_replace_until, str(tmp_path), step)
+    process = forked(replace_until, str(tmp_path), step)
     process.join(30)
     assert process.exitcode == 9
     check(store, 0, (1, 2))
     assert store.card(score_id(0))["writer"] == (1 if step == "rows" else 2)
     kinds = {f.kind for f in survey_results(tmp_path)}
     assert kinds <= LITTER and (kinds or step == "old rows")
-
-
-def _replace_until(folder, step):
-    from pathlib import Path
-
-    import pbench.bench.engine.store as module
-
-    plain, calls = module.write_atomically, []
-
-    def write_atomically(path, write):
-        plain(path, write)
-        calls.append(path)
-        if (step, path.suffix) in (("rows", ".parquet"), ("card", ".json")):
-            os._exit(9)
-
-    module.write_atomically = write_atomically
-    store = Store(Path(folder))
-    store.write(score_id(0), card_of(0, 2), table_of(0, 2))
-    os._exit(9)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from cards import SPEC, run_card
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import PbenchError
 from pbench.bench.engine.answer import Answer
-from pbench.bench.engine.store import OK, Store
+from pbench.bench.engine.store import Store
 
 CONDITIONS = (Condition(("A",)), Condition(("B",)))
 GENES = np.array([f"G{i}" for i in range(40)])
@@ -24,9 +26,8 @@ def score_id(number):
 
 
 def card_of(number, writer=0):
-    spec = {"dataset": "d", "split": "s", "fold": "1/1", "seed": number}
-    facts = {"score_id": score_id(number), "job_id": score_id(number), "status": OK, "model": "m", "started": 1.0}
-    return {**facts, "spec": spec, "metrics": list(METRICS), "turn": 1, "writer": writer, "padding": "x" * 3000}
+    own = {"job_id": score_id(number), "spec": SPEC | {"seed": number}, "metrics": list(METRICS)}
+    return run_card(score_id(number), **own, turn=1, writer=writer, padding="x" * 3000)
 
 
 def table_of(number, writer=0):
@@ -76,3 +77,27 @@ def write_until_full(folder, said):
         said.send((number, str(error)))
     else:
         said.send((number, ""))
+
+
+def write_and_tell(folder, order, mouth):
+    """As `write_until_killed`, and say that it begins."""
+    mouth.send(-1)
+    write_until_killed(folder, order, mouth)
+
+
+def replace_until(folder, step):
+    """Replace a record and end right after one of the steps."""
+    import pbench.bench.engine.store as module
+
+    plain, calls = module.write_atomically, []
+
+    def write_atomically(path, write):
+        plain(path, write)
+        calls.append(path)
+        if (step, path.suffix) in (("rows", ".parquet"), ("card", ".json")):
+            os._exit(9)
+
+    module.write_atomically = write_atomically
+    store = Store(Path(folder))
+    store.write(score_id(0), card_of(0, 2), table_of(0, 2))
+    os._exit(9)

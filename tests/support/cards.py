@@ -1,0 +1,23 @@
+"""Run cards for tests of the store: all that a card must have, and nothing else."""
+
+from __future__ import annotations
+
+SPEC = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0, "data_id": "0" * 64, "split_id": "1" * 64, "environment": {}}
+
+
+def run_card(score_id, **facts):
+    """The card of a job that ended well, with some facts in place of others."""
+    return {
+        "score_id": score_id,
+        "job_id": "job",
+        "status": "ok",
+        "model": "m",
+        "started": 1.0,
+        "pbench": "0.1.0",
+        "reference_row": False,
+        "stochastic": False,
+        "dataset_card": {"title": "a toy", "simulated": True},
+        "audit": {"status": "pass", "findings": []},
+        "spec": SPEC,
+        **facts,
+    }
