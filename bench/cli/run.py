@@ -56,7 +56,7 @@ from .requests import (
     "--datasets",
     "dataset",
     show_default="norman-sim; latent-static,latent-temporal",
-    help="Registered names, simulated ones with parameters (latent-temporal[mode=snapshot]), 'all', or the path of an .h5ad.",
+    help="Registered names, simulated ones with parameters (latent-temporal[mode=snapshot]), 'all', or the path of an .h5ad or .zarr.",
 )
 @click.option(
     "--split", "--splits", "split", help="Names with parameters (doubles[seed=1]) or manifest files. Default: the data set's own."

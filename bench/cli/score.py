@@ -62,7 +62,7 @@ class Named(Request):
 @click.command(short_help="Score predictions in a file of yours, without any model code.")
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.option(
-    "--truth", required=True, help="Registered data set, or the path of an .h5ad (say how to read it as for pbench run)."
+    "--truth", required=True, help="Registered data set, or the path of an .h5ad or .zarr (say how to read it as for pbench run)."
 )
 @click.option(
     "--split",

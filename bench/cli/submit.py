@@ -26,7 +26,7 @@ def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--data",
         metavar="FILE",
-        help="The .h5ad of the data set, where it is not registered (say how to read it as for pbench run).",
+        help="The .h5ad or .zarr of the data set, where it is not registered (say how to read it as for pbench run).",
     )(file_options(function))
 
 

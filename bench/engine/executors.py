@@ -28,9 +28,13 @@ class Need:
     memory_mb: float = 0
 
     @classmethod
-    def of(cls, capabilities: Capabilities, memory_mb: float | None) -> Need:
-        """That of a model's card; where it names no memory, the bound that the user sets on each process."""
-        return cls(capabilities.cpus, capabilities.gpus, capabilities.memory_mb or memory_mb or 0)
+    def of(cls, capabilities: Capabilities, memory_mb: float | None, params: Mapping[str, Any] | None = None) -> Need:
+        """That of a model's card; where it names no memory, the bound that the user sets on each process.
+
+        A model that is told to use a GPU (``NAME[device=cuda]``) asks for a whole one where its card names no part.
+        """
+        told = str((params or {}).get("device", "")).startswith("cuda")
+        return cls(capabilities.cpus, capabilities.gpus or float(told), capabilities.memory_mb or memory_mb or 0)
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPU"] + [f"{self.gpus:g} GPU"] * (self.gpus > 0)

@@ -66,7 +66,7 @@ class RayExecutor:
         """As `execute`, for jobs; `workers` is the number of cores of a cluster that is started here, others say their own."""
         if not arguments:
             return
-        needs = [Need.of(job.model.capabilities, memory_mb) for job in arguments]
+        needs = [Need.of(job.model.capabilities, memory_mb, job.model.params) for job in arguments]
         self.connection.open(cpus=max(workers, *(math.ceil(need.cpus) for need in needs)))
         supply = Supply(arguments, shared=self.shared)
 

@@ -151,7 +151,7 @@ class _Queue:
         self.supply, self.parcel, self.on_start = supply, parcel, on_start
         self.queued = executor.cluster == "slurm"
         self.at_a_time = len(jobs) if self.queued else workers
-        self.needs = [Need.of(job.model.capabilities, memory_mb) for job in jobs]
+        self.needs = [Need.of(job.model.capabilities, memory_mb, job.model.params) for job in jobs]
         self.waiting = deque(range(len(jobs)))
         self.sent: dict[int, Any] = {}
         self.started: set[int] = set()

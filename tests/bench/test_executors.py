@@ -336,6 +336,11 @@ def test_needs_come_from_the_card_and_memory_from_the_bound():
     assert Need.of(Capabilities(), None) == Need(1, 0, 0)
     assert Need.of(Capabilities(), 4096) == Need(1, 0, 4096)
     assert Need.of(Capabilities(cpus=2, gpus=0.25, memory_mb=100), 4096) == Need(2, 0.25, 100)
+    assert Need.of(Capabilities(), None, {"device": "cuda:0"}) == Need(1, 1, 0)
+    assert (
+        Need.of(Capabilities(gpus=0.5), None, {"device": "cuda"}) == Need(1, 0.5, 0)
+        and Need.of(Capabilities(), None, {"device": "auto"}) == Need()
+    )
     assert Need(2, 0.5).share(Need(4, 1)) == 0.5
     assert Need(1, 1).share(Need(4, 0)) > 1
     assert str(Need(2, 0.25, 100)) == "2 CPU, 0.25 GPU, 100 MB of memory"
