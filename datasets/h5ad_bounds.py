@@ -22,7 +22,7 @@ MOST_ELEMENTS = 100_000
 #: Groups within groups: a matrix in a layer and the categories of a column lie three deep.
 DEEPEST = 6
 #: Seconds in which a file must have been looked through, unless PBENCH_OPEN_SECONDS says otherwise.
-SECONDS = 600.0
+SECONDS = 60.0
 #: Bytes of a Python text beside its characters, and of its place in an array.
 TEXT = 64
 
