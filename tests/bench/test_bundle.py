@@ -79,7 +79,9 @@ def test_what_is_read_back_gives_the_same_boards(results, tmp_path):
         key = ["model", "seed", "fold", "metric", "condition"]
         expected = rows.sort_values(key, kind="stable").reset_index(drop=True)
         pd.testing.assert_frame_equal(made.rows[expected.columns], expected, check_dtype=False, check_exact=True)
-        kept = [{k: v for k, v in c.items() if k not in DROPPED} | {"schema": 1} for c in sorted(cards, key=lambda c: c["score_id"])]
+        kept = [
+            {k: v for k, v in c.items() if k not in DROPPED} | {"schema": 1} for c in sorted(cards, key=lambda c: c["score_id"])
+        ]
         assert list(made.cards) == kept
         theirs = all_boards(cards, rows, read_agreements(results))
         ours = all_boards(made.cards, made.rows, made.agreements)
