@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..contracts.errors import DataError
+from ..contracts.latents import CLAIMS
 from .bundle_files import MAX_TEXT, shown
 from .plan import JobSpec
 from .record import OK
@@ -66,7 +67,7 @@ EVERY: dict[str, Callable[[Any], bool]] = {
 FINISHED: dict[str, Callable[[Any], bool]] = {
     "seconds": _by_name(_number),
     "peak_memory_mb": _number,
-    "claim": _text,
+    "claim": lambda value: value == "" or (_text(value) and value in CLAIMS),
     "n_conditions": _whole,
     "n_predicted": _whole,
     "n_fallback": _whole,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..contracts.latents import CLAIMS
 from .sealed import MAX_JSON, Damaged, ends_sealed, opened_json, parsed_json, plain_bytes
 
 #: 2: the card carries its own checksum and names the file of its rows. 1: neither; rows lie beside it under its own name.
@@ -61,6 +62,7 @@ _KNOWN: dict[str, Callable[[Any], bool]] = {
     "metrics": _texts,
     "predicts": _flag,
     "encoded": _flag,
+    "claim": lambda value: value == "" or (_text(value) and value in CLAIMS),
     "metrics_failed": _mapping,
     "absent": _mapping,
     "seconds": _mapping,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import numpy as np
 import pytest
+from ends_of_readers import asks, breaks, eats, ends, goes_round_in_circles, looks_and_waits
 
 from pbench.bench.contracts.errors import DataError, PbenchError, UsageError
 from pbench.bench.engine import apart as module
@@ -22,22 +20,6 @@ def crash():
 CARD = DatasetCard("crashing", "Crashing", "nowhere", "CC0", "counts", "control")
 CRASHING = Dataset(CARD, lambda: "0" * 64, crash)
 """
-
-
-def ends(_):
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def eats(_):
-    return [np.ones(2**24) for _ in range(1000)]
-
-
-def asks(_):
-    raise UsageError("say what")
-
-
-def breaks(_):
-    return 1 / 0
 
 
 def test_what_becomes_of_a_call(monkeypatch):
@@ -59,28 +41,6 @@ def test_reading_that_crashes_is_an_error_of_the_data(command, pbench, tmp_path)
     done = pbench(*command, "--dataset", "crashing", "--plugin", "crashing.py", cwd=tmp_path)
     assert done.returncode == 3 and "Traceback" not in done.stderr
     assert "crashing could not be read: the process was killed by signal 11" in done.stderr
-
-
-def goes_round_in_circles(path):
-    """Reads with a libhdf5 that does not come back, as it does in files with damaged attributes."""
-    import time
-
-    from pbench.datasets import h5ad
-
-    os.environ["PBENCH_OPEN_SECONDS"] = "1"
-    h5ad.check = lambda *_: time.sleep(1000)
-    return h5ad.columns(path)
-
-
-def looks_and_waits(path):
-    import time
-
-    from pbench.datasets import h5ad
-
-    os.environ["PBENCH_OPEN_SECONDS"] = "1"
-    found = h5ad.columns(path)
-    time.sleep(1.5)
-    return found
 
 
 def test_a_file_that_is_never_looked_through_is_an_error_of_the_data(tmp_path):

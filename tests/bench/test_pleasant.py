@@ -103,7 +103,7 @@ MISTAKES = {
         ("--out ''", "no path"),
         ("--jobs -1", "x>=1"),
         ("--timeout -1", "x>0"),
-        ("--memory nothing", "valid float"),
+        ("--memory nothing", "such as 4GB"),
         ("--track nonsense", "identifiability"),
     ],
     "score": [

@@ -117,6 +117,10 @@ WRONG = {
     "job_id": ["../../etc/passwd", "a\\b", None],
     "rows_sha256": [None, 3],
     "metrics_failed": [[]],
+    "claim": ["pe+rmutation", None, 3, ["permutation"]],
+    "pbench": [None, 1],
+    "reference_row": [None, "no"],
+    "dataset_card": [None, {}, {"title": "t"}],
 }
 
 
