@@ -156,6 +156,7 @@ def test_what_goes_wrong_has_the_outcome_that_it_has_at_home(name, elsewhere, wr
         assert found[key] == {k: v for k, v in card.items() if k != "traceback"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAR)
 def test_a_worker_that_is_lost_loses_nothing(name, elsewhere, plugins, tmp_path):
     told = Told()
@@ -167,6 +168,7 @@ def test_a_worker_that_is_lost_loses_nothing(name, elsewhere, plugins, tmp_path)
     assert len(told.begun) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAR)
 def test_an_interrupted_run_ends_its_processes_and_keeps_what_is_done(name, elsewhere, plugins, tmp_path, alive):
     class Impatient(Told):

@@ -1,6 +1,6 @@
 """Three nodes, one of which is killed in the middle: the run ends complete, with the records of a local run.
 
-``PBENCH_CLUSTER_JOBS`` is the number of jobs; small by default, so that it fits among other tests.
+``PBENCH_CLUSTER_JOBS=500 pytest tests/bench/test_ray_cluster.py -m slow``; without the variable there are 24 jobs.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Killer(Told):
             self.cluster.remove_node(self.cluster.others.pop(), allow_graceful=False)
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_costs_nothing(cluster, toy_plugin, tmp_path, monkeypatch, record_property):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     file = tmp_path / "small_models.py"
