@@ -55,7 +55,7 @@ def read_parquet(path: Path, *, most_rows: int | None = None) -> Any:
             raise DataError(f"{path.name} has {len(schema):,} columns, and {MOST_COLUMNS:,} are the most.")
         if strange := [f for f in schema if f.name not in texts and not _plain(f.type)]:
             raise DataError(
-                f"{path.name}: the column {strange[0].name[:60]!r} holds neither numbers nor texts, but {_flat(strange[0].type)}."
+                f"{path.name}: the column {strange[0].name[:60]!r} holds neither numbers nor texts, but {str(strange[0].type)[:200]}."
             )
         if most_rows is not None and facts.num_rows > most_rows:
             raise DataError(
@@ -82,7 +82,7 @@ def read_parquet(path: Path, *, most_rows: int | None = None) -> Any:
         )
         return table.cast(plain_types).to_pandas()
     except (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path.name} is no readable Parquet file ({_flat(error)}).") from error
+        raise DataError(f"{path.name} is no readable Parquet file ({str(error)[:200]}).") from error
 
 
 def _is_text(kind: Any) -> bool:
@@ -97,7 +97,3 @@ def _plain(kind: Any) -> bool:
 
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     return numbers
-
-
-def _flat(said: object) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(said))[:200]

@@ -129,7 +129,7 @@ def read_annotations(path: Path) -> dict[str, list[str]]:
             if not text.isprintable() or "," in text:
                 raise ValueError("a gene or a term has a comma, or letters that cannot be shown")
     except (ValueError, KeyError, IndexError, OSError, OverflowError) as error:
-        said = "".join(c if c.isprintable() else " " for c in str(error))[:200]
+        said = str(error)[:200]
         raise DataError(f"{path} is not the file of GEARS with a set of terms for each gene: {said}. {again}") from error
     if not found:
         raise DataError(f"{path} holds something else than a set of terms for each gene. {again}")

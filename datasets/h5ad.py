@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bench.contracts.condition import check_name
-from ..bench.contracts.errors import DataError, PbenchError, suggestion
+from ..bench.contracts.errors import DataError, PbenchError
 from .h5ad_bounds import check, check_weight, in_time
+from .stored import element_of, genes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,11 +76,7 @@ def elements(path: Path, layer: str | None, gene_names: str | None) -> tuple[Any
     from scipy import sparse
 
     with opened(path) as f:
-        if layer is not None and layer not in f.get("layers", {}):
-            raise DataError(f"{path.name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
-        if layer is None and "X" not in f:
-            raise DataError(f"{path.name} has no X; name the layer that holds expression with --layer.")
-        element = "X" if layer is None else f"layers/{layer}"
+        element = element_of(f, path.name, layer)
         check_weight(f, path.name, ("obs", "var", element))
         obs: Any = read_elem(f["obs"])
         var: Any = read_elem(f["var"])
@@ -94,10 +91,7 @@ def elements(path: Path, layer: str | None, gene_names: str | None) -> tuple[Any
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
         raise DataError(f"{path.name}: {name} is no matrix of real numbers; name the layer that holds expression with --layer.")
     _check_shape(X.shape, len(obs), len(var), f"{path.name}: {name}")
-    genes = var.index.astype(str)
-    if gene_names is not None:
-        names = var[gene_names].astype(str)
-        genes = genes.where(names.duplicated(keep=False).to_numpy(), names.to_numpy())
+    genes = genes_of(var, gene_names)
     check_name(max(genes, key=len, default=""), f"{path.name}: var")
     return X, obs, genes
 

@@ -108,21 +108,33 @@ def stored(
         If the store is damaged or does not hold what is asked.
     """
     with opened() as f:
-        if layer is not None and layer not in f.get("layers", {}):
-            raise DataError(f"{name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
-        if layer is None and "X" not in f:
-            raise DataError(f"{name} has no X; name the layer that holds expression with --layer.")
+        element = element_of(f, name, layer)
         obs = _table(f, "obs", columns)
         var = _table(f, "var", () if gene_names is None else (gene_names,))
     rows = RowBlocks(
         opened,
-        "X" if layer is None else f"layers/{layer}",
+        element,
         (len(obs), len(var)),
         where=f"{name}: {'X' if layer is None else f'layers[{layer!r}]'}",
         hint="name the layer that holds expression with --layer",
         kind=np.float32,
     )
     return rows, obs, genes_of(var, gene_names)
+
+
+def element_of(f: Any, name: str, layer: str | None) -> str:
+    """Where in an opened store the matrix lies: X, or a layer.
+
+    Raises
+    ------
+    DataError
+        If the store does not have it.
+    """
+    if layer is not None and layer not in f.get("layers", {}):
+        raise DataError(f"{name} has no layer '{layer}'. {suggestion(layer, f.get('layers', {}))}")
+    if layer is None and "X" not in f:
+        raise DataError(f"{name} has no X; name the layer that holds expression with --layer.")
+    return "X" if layer is None else f"layers/{layer}"
 
 
 def genes_of(var: pd.DataFrame, gene_names: str | None) -> Any:

@@ -24,7 +24,7 @@ def read_arrays(
     *,
     most: int,
     kinds: Mapping[str, str] | None = None,
-    shown: Callable[[object], str] = lambda text: "".join(c if c.isprintable() else " " for c in str(text))[:200],
+    shown: Callable[[object], str] = lambda text: str(text)[:200],
 ) -> dict[str, Array]:
     """Arrays of an archive by name.
 
@@ -37,7 +37,7 @@ def read_arrays(
     kinds
         Letters of the dtypes that each array may have; any arrays of numbers, texts and truth values where it is None.
     shown
-        Makes foreign text safe to print.
+        Makes foreign text short.
 
     Raises
     ------

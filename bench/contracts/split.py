@@ -155,6 +155,4 @@ def _texts(value: Any) -> Mapping[str, str]:
 
 
 def _said(error: Exception) -> str:
-    """What is wrong on one line that can be printed."""
-    said = "nested too deep" if isinstance(error, RecursionError) else repr(error)
-    return "".join(c if c.isprintable() else " " for c in said)[:300]
+    return "nested too deep" if isinstance(error, RecursionError) else repr(error)[:300]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ..contracts import memory
 from ..contracts.errors import DataError, PbenchError, UsageError
-from .execute import execute
+from .execute import Outcome, execute
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -37,9 +37,22 @@ def apart(function: Callable[[Argument], Value], argument: Argument, what: str, 
     if outcome.status == "ok":
         found: Any = outcome.value
         return found
-    if outcome.status in ("killed", "out_of_memory"):
-        raise DataError(f"{what}: {outcome.reason}. A damaged file can do that too: fetch or copy it again.")
+    raise error_of(outcome, what, blamed=("killed", "out_of_memory"))
+
+
+def error_of(outcome: Outcome, what: str, *, blamed: Sequence[str]) -> PbenchError:
+    """The error that tells of a call which did not end well.
+
+    Parameters
+    ----------
+    what
+        What the call does, for messages.
+    blamed
+        Ends that a damaged file can bring about.
+    """
+    if outcome.status in blamed:
+        return DataError(f"{what}: {outcome.reason}. A damaged file can do that too: fetch or copy it again.")
     if outcome.traceback:
-        raise PbenchError(f"{what}: {outcome.reason}\n{outcome.traceback}")
+        return PbenchError(f"{what}: {outcome.reason}\n{outcome.traceback}")
     kinds = {k.exit_code: k for k in (PbenchError, DataError, UsageError)}
-    raise kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
+    return kinds.get(outcome.exit_code, PbenchError)(outcome.reason)

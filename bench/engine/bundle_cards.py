@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from ..contracts.errors import DataError
-from ..contracts.latents import CLAIMS
-from .bundle_files import MAX_TEXT, shown
+from .bundle_files import shown
+from .card_values import claim, flag, number, text, texts, whole
 from .plan import JobSpec
 from .record import OK
 
@@ -21,64 +20,43 @@ STATUSES = (OK, "failed", "invalid", "out_of_memory", "timeout", "killed", "unav
 AUDITS = ("pass", "warn", "fail", "na")
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_TEXT
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**63
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def texts(value: Any) -> bool:
-    """Whether a value is a list of texts of bounded length."""
-    return isinstance(value, list) and all(map(_text, value))
-
-
 def _by_name(inner: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(_text, value)) and all(map(inner, value.values()))
+    return lambda value: isinstance(value, dict) and all(map(text, value)) and all(map(inner, value.values()))
 
 
 #: Fields that every card has, and those that the card of a finished job has beside.
 EVERY: dict[str, Callable[[Any], bool]] = {
-    "score_id": _text,
-    "job_id": _text,
-    "model": _text,
-    "origin": _text,
-    "group": _text,
-    "reference_row": _flag,
+    "score_id": text,
+    "job_id": text,
+    "model": text,
+    "origin": text,
+    "group": text,
+    "reference_row": flag,
     "prior_knowledge": texts,
-    "pretraining_overlap": _text,
-    "stochastic": _flag,
+    "pretraining_overlap": text,
+    "stochastic": flag,
     "metrics": texts,
-    "predicts": _flag,
-    "pbench": _text,
-    "machine": _by_name(_text),
-    "started": _number,
+    "predicts": flag,
+    "pbench": text,
+    "machine": _by_name(text),
+    "started": number,
     "status": lambda value: value in STATUSES,
 }
 FINISHED: dict[str, Callable[[Any], bool]] = {
-    "seconds": _by_name(_number),
-    "peak_memory_mb": _number,
-    "claim": lambda value: value == "" or (_text(value) and value in CLAIMS),
-    "n_conditions": _whole,
-    "n_predicted": _whole,
-    "n_fallback": _whole,
-    "absent": _by_name(_text),
-    "metrics_failed": _by_name(_text),
+    "seconds": _by_name(number),
+    "peak_memory_mb": number,
+    "claim": claim,
+    "n_conditions": whole,
+    "n_predicted": whole,
+    "n_fallback": whole,
+    "absent": _by_name(text),
+    "metrics_failed": _by_name(text),
 }
-SPEC: dict[str, Callable[[Any], bool]] = {f.name: _text for f in fields(JobSpec)} | {
+SPEC: dict[str, Callable[[Any], bool]] = {f.name: text for f in fields(JobSpec)} | {
     "params": _by_name(lambda value: True),
-    "seed": _whole,
-    "resources": _by_name(_text),
-    "environment": _by_name(_text),
+    "seed": whole,
+    "resources": _by_name(text),
+    "environment": _by_name(text),
 }
 DATASET = ("title", "source", "licence", "scale")
 
@@ -94,7 +72,7 @@ def check_card(card: Any, meta: Mapping[str, Any], where: str) -> dict[str, Any]
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise DataError(f"{where} is no run card of schema {SCHEMA}")
     _check(card, EVERY, where)
-    _check(card, FINISHED if card["status"] == OK else {"reason": _text}, where)
+    _check(card, FINISHED if card["status"] == OK else {"reason": text}, where)
     spec = card.get("spec")
     if not isinstance(spec, dict) or set(spec) != set(SPEC):
         raise DataError(f"{where}: spec has other fields than {', '.join(SPEC)}")
@@ -105,8 +83,8 @@ def check_card(card: Any, meta: Mapping[str, Any], where: str) -> dict[str, Any]
     described = card.get("dataset_card")
     if (
         not isinstance(described, dict)
-        or not all(_text(described.get(n)) for n in DATASET)
-        or not _flag(described.get("simulated"))
+        or not all(text(described.get(n)) for n in DATASET)
+        or not flag(described.get("simulated"))
     ):
         raise DataError(f"{where}: dataset_card lacks one of {', '.join(DATASET)}, simulated")
     _check_audit(card.get("audit"), where)
@@ -126,8 +104,8 @@ def _check_audit(audit: Any, where: str) -> None:
     if not isinstance(findings, list) or audit.get("status") not in AUDITS[:3]:
         raise DataError(f"{where}: audit has no status or no findings")
     for one in findings:
-        whole = isinstance(one, dict) and _whole(one.get("rule")) and one.get("status") in AUDITS
-        if not whole or not _text(one.get("name")) or not _text(one.get("detail")):
+        fits = isinstance(one, dict) and whole(one.get("rule")) and one.get("status") in AUDITS
+        if not fits or not text(one.get("name")) or not text(one.get("detail")):
             raise DataError(f"{where}: a finding of the audit lacks its rule, name, status or detail")
     order = ("na", "pass", "warn", "fail").index
     worst = max((f["status"] for f in findings), key=order, default="na")
@@ -145,16 +123,16 @@ def check_agreement(value: Any, where: str) -> dict[str, Any]:
     DataError
         If it is not.
     """
-    whole = (
+    fits = (
         isinstance(value, dict)
         and value.get("schema") == SCHEMA
-        and _text(value.get("model"))
+        and text(value.get("model"))
         and texts(value.get("jobs"))
         and len(value["jobs"]) == 2
         and isinstance(value.get("seeds"), list)
-        and all(map(_whole, value["seeds"]))
-        and _number(value.get("value"))
+        and all(map(whole, value["seeds"]))
+        and number(value.get("value"))
     )
-    if not whole:
+    if not fits:
         raise DataError(f"{where} is no agreement of the codes of two seeds")
     return value

@@ -12,8 +12,8 @@ import numpy as np
 from ..contracts.condition import Condition
 from ..contracts.errors import DataError, PbenchError
 from .answer import Answer
-from .bundle_cards import texts
 from .bundle_files import arrays, contents, parse_json, shown
+from .card_values import texts
 
 Array = np.ndarray[Any, Any]
 

@@ -21,7 +21,8 @@ from ..contracts.stored_rows import StoredRows
 from ..kernels.row_hashes import row_hashes
 from .conversion import convert
 from .fingerprint import code_id
-from .folders import cache_folder, defects, quarantine, write_folder
+from .folders import cache_folder, write_folder
+from .kept import whole_or_quarantined
 from .statistics import GroupSums, group_sums, halves, on_profile_scale
 
 Array = np.ndarray[Any, Any]
@@ -178,10 +179,8 @@ def prepare(
     folder = cache_folder() / "screens" / content_id([data_id, dataset.card.to_dict(), code_id(__name__)])[:32]
     ready = PreparedScreen(folder)
     targets = {"sums": folder} | ({"cells": ready.cells_folder} if cells else {})
-    for path in targets.values():
-        if path.exists() and (found := defects(path)):
-            quarantine(path, "; ".join(found))
-    if not all(path.exists() for path in targets.values()):
+    whole = [whole_or_quarantined(path) for path in targets.values()]
+    if not all(whole):
         _make((loaded or dataset.load)(), targets, tell)
     return ready
 

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..contracts.latents import CLAIMS
+from .card_values import claim, flag, number, text, texts
 from .sealed import MAX_JSON, Damaged, ends_sealed, opened_json, parsed_json, plain_bytes
 
 #: 2: the card carries its own checksum and names the file of its rows. 1: neither; rows lie beside it under its own name.
 SCHEMA = 2
 OK = "ok"
 Card = dict[str, Any]
+#: A text, or a list of them, of at most 10,000 letters each.
+_text, _texts = partial(text, longest=10_000), partial(texts, longest=10_000)
 #: How often a record is read anew because somebody has replaced it meanwhile.
 PATIENCE = 20
 
 
 class Newer(Damaged):
     """A record of a schema that this version does not know: it is whole, and is kept as it is."""
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 10_000
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_text, value))
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
 
 
 def _mapping(value: Any) -> bool:
@@ -49,20 +35,20 @@ _NEEDED: dict[str, Callable[[Any], bool]] = {
     "score_id": _text,
     "status": _text,
     "model": _text,
-    "started": _number,
+    "started": number,
     "spec": _mapping,
     "job_id": lambda value: _text(value) and not set("/\\\0") & set(value),
     "pbench": _text,
-    "reference_row": _flag,
-    "stochastic": _flag,
-    "dataset_card": lambda value: _mapping(value) and _text(value.get("title")) and _flag(value.get("simulated")),
+    "reference_row": flag,
+    "stochastic": flag,
+    "dataset_card": lambda value: _mapping(value) and _text(value.get("title")) and flag(value.get("simulated")),
     "audit": lambda value: _mapping(value) and _text(value.get("status")),
 }
 _KNOWN: dict[str, Callable[[Any], bool]] = {
     "metrics": _texts,
-    "predicts": _flag,
-    "encoded": _flag,
-    "claim": lambda value: value == "" or (_text(value) and value in CLAIMS),
+    "predicts": flag,
+    "encoded": flag,
+    "claim": claim,
     "metrics_failed": _mapping,
     "absent": _mapping,
     "seconds": _mapping,

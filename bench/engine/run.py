@@ -11,10 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from ..contracts import errors, registry
-from ..contracts.errors import DataError, PbenchError
 from ..contracts.metric import MetricInfo
 from ..contracts.split import SplitManifest
-from .apart import readers_memory
+from .apart import error_of, readers_memory
 from .audit import audit, to_dict
 from .encodings import agreements
 from .execute import Outcome, execute
@@ -24,7 +23,7 @@ from .progress_file import watched
 from .resources import Resolved, resolve_resources
 from .stage import DatasetRequest, Staged, StageRequest, stage
 from .store import OK, Store
-from .worker import Job, base_card, run_job
+from .worker import Job, base_card, finished, run_job
 
 #: Leakage rules about the model rather than the split: pretraining and side information.
 MODEL_RULES = (10, 11)
@@ -148,7 +147,7 @@ def run_matrix(
 def _reusable(job: Job, store: Store) -> dict[str, Any] | None:
     """The card of a job that was done and in which no metric failed; its audit is that of today's rules."""
     card = store.card(job.score_id)
-    if card is None or card["status"] != OK or card.get("metrics_failed"):
+    if card is None or not finished(card):
         return None
     if card["audit"] != job.audit:
         card["audit"] = dict(job.audit)
@@ -206,19 +205,11 @@ def _stage_all(
             )
             for outcome in outcomes:
                 if outcome.status != OK:
-                    raise _error(outcome, requests[outcome.key].dataset)
+                    asked = requests[outcome.key].dataset
+                    what = f"data set '{asked.name}' ({asked.path or 'registered'}) could not be prepared"
+                    raise error_of(outcome, what, blamed=("killed",))
                 staged[outcome.key] = outcome.value
     return [staged[k] for k in range(len(requests))]
-
-
-def _error(outcome: Outcome, request: DatasetRequest) -> PbenchError:
-    what = f"data set '{request.name}' ({request.path or 'registered'}) could not be prepared"
-    if outcome.status == "killed":
-        return DataError(f"{what}: {outcome.reason}. A damaged file can do that too: fetch or copy it again.")
-    kinds = {k.exit_code: k for k in (PbenchError, DataError, errors.UsageError)}
-    if outcome.traceback:
-        return PbenchError(f"{what}: {outcome.reason}\n{outcome.traceback}")
-    return kinds.get(outcome.exit_code, PbenchError)(outcome.reason)
 
 
 def _plan(
@@ -310,6 +301,7 @@ def _with_model(
 def _failure(job: Job, outcome: Outcome, store: Store) -> dict[str, Any]:
     card = base_card(job, time.time() - outcome.seconds) | {
         "status": outcome.status,
+        # What a model raises may be as long as it likes; a card that holds all of it would be read as none.
         "reason": outcome.reason,
         "traceback": outcome.traceback,
         "seconds": {"total": round(outcome.seconds, 4)},

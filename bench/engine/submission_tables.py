@@ -184,7 +184,7 @@ def archive(path: Path) -> Predictions:
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive can raise whatever zipfile, zlib or numpy raises
-        said = "".join(c if c.isprintable() else " " for c in str(error))[:300]
+        said = str(error)[:300]
         raise DataError(f"{path.name} is no archive of predictions that pbench run has written ({said}).") from error
     whole = frozenset(("context", "dose", "time"))
     labels = Labels(stated, tuple(c.key for c in stated), np.arange(len(stated)), whole, "archive")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..contracts import registry
 from ..contracts.errors import DataError, PbenchError
 from ..contracts.split import SplitManifest
 from .bundle import Bundle, manifest_name, read_bundle
@@ -28,7 +27,7 @@ from .verify_shifts import check_shifts
 READ_SECONDS, READ_MEMORY_MB, SCORE_SECONDS = 300.0, 6144.0, 1800.0
 MAX_PROBLEMS = 10_000
 #: What every process of these would import.
-PRELOAD = (*slow_imports(()), "pandas", "pyarrow.parquet", "pbench.bench.engine.verify", registry.metrics.package)
+PRELOAD = (*slow_imports(()), "pbench.bench.engine.verify")
 
 
 @dataclass

@@ -6,10 +6,7 @@ import gc
 import importlib
 import platform
 
-# pyarrow imports pandas for the first table that it makes.
-import pandas  # noqa: F401
 import pyarrow as pa
-import pyarrow.parquet
 
 from ..contracts import registry
 from . import worker  # noqa: F401
@@ -18,6 +15,7 @@ from . import worker  # noqa: F401
 for _entries in (registry.models, registry.metrics):
     _entries.entries()
 importlib.import_module(registry.metrics.package)
+# For the first table that it makes, pyarrow imports pandas.
 pa.table({"": pa.array([""])})
 # It starts a program to ask.
 platform.platform()

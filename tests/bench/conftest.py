@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import sparse
+from toy_plugins import TOY_SCREEN
 
 from pbench.bench.contracts.screen import Dataset, DatasetCard, Screen, validate
 
@@ -167,35 +168,9 @@ def alive():
     return check
 
 
-TOY_PLUGIN = """
-import numpy as np
-from pbench.bench.contracts.screen import Dataset, DatasetCard, Screen
-
-CARD = DatasetCard("toy-screen", "a toy", "made by a test", "CC0", "counts", "control", simulated=True, default_split="doubles")
-
-
-def load():
-    import pandas as pd
-    from anndata import AnnData
-    from scipy.sparse import csr_matrix
-
-    rng = np.random.default_rng(0)
-    targets = [f"G{i:02d}" for i in range(8)]
-    labels = ["control", *targets, *(f"{a}+{b}" for a, b in zip(targets, targets[1:]))]
-    effect = {t: rng.normal(0, 1, 60) for t in targets} | {"control": np.zeros(60)}
-    rates = [np.exp(0.5 + 0.5 * sum(effect[t] for t in label.split("+"))) for label in labels]
-    X = np.concatenate([rng.poisson(r, (24, 60)) for r in rates]).astype(np.float32)
-    obs = pd.DataFrame({"perturbation": np.repeat(labels, 24)}, index=[f"c{i}" for i in range(len(X))])
-    return Screen(AnnData(csr_matrix(X), obs=obs, var=pd.DataFrame(index=[f"G{i:02d}" for i in range(60)])), CARD)
-
-
-TOY = Dataset(card=CARD, data_id=lambda: "toy-screen-1", load=load)
-"""
-
-
 @pytest.fixture(scope="session")
 def toy_plugin(tmp_path_factory):
     """A plugin file with the data set ``toy-screen``."""
     path = tmp_path_factory.mktemp("plugins") / "toy_screen.py"
-    path.write_text(TOY_PLUGIN)
+    path.write_text(TOY_SCREEN)
     return path

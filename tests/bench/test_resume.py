@@ -8,33 +8,7 @@ import signal
 import time
 
 import pytest
-
-SLEEPERS = """
-import os
-import time
-from pathlib import Path
-
-from pbench import Capabilities, Model, Prediction
-
-
-class Base(Model):
-    capabilities = Capabilities(unseen_targets=True)
-    scale = 1.0
-
-    def fit(self, data, *, seed):
-        (Path(os.environ["PIDS"]) / str(os.getpid())).touch()
-        time.sleep(float(os.environ["NAP"]))
-        self.shift_ = data.mean_shift
-        return self
-
-    def predict(self, conditions, controls):
-        return Prediction(tuple(conditions), controls.control_mean(conditions) + self.scale * self.shift_)
-
-
-for i in range(6):
-    globals()[f"M{i}"] = type(f"M{i}", (Base,), {"name": f"m{i}", "scale": i / 4, "__module__": __name__})
-del Base
-"""
+from toy_plugins import SLEEPERS
 
 
 @pytest.fixture(scope="module")
