@@ -302,7 +302,7 @@ def _failure(job: Job, outcome: Outcome, store: Store) -> dict[str, Any]:
     card = base_card(job, time.time() - outcome.seconds) | {
         "status": outcome.status,
         # What a model raises may be as long as it likes; a card that holds all of it would be read as none.
-        "reason": outcome.reason,
+        "reason": outcome.reason[: errors.LONGEST],
         "traceback": outcome.traceback,
         "seconds": {"total": round(outcome.seconds, 4)},
     }

@@ -57,6 +57,13 @@ class WrongGenes(Good):
         return Prediction(tuple(conditions), controls.control_mean(conditions)[:, 1:])
 
 
+class Wordy(Good):
+    name = "wordy"
+
+    def fit(self, data, *, seed):
+        raise ValueError("so it goes " * 5000)
+
+
 class TooFewRows(Good):
     name = "too-few-rows"
 
@@ -112,6 +119,7 @@ class Chatty(Good):
 
 EXPECTED = {
     "raises": ("failed", "RuntimeError: a reason with a"),
+    "wordy": ("failed", "ValueError: so it goes so it goes"),
     "nan": ("invalid", "NaN"),
     "wrong-genes": ("invalid", "59 genes; the screen has 60"),
     "too-few-rows": ("invalid", "shape"),
