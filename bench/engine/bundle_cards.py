@@ -52,7 +52,7 @@ FINISHED: dict[str, Callable[[Any], bool]] = {
     "absent": _by_name(text),
     "metrics_failed": _by_name(text),
 }
-SPEC: dict[str, Callable[[Any], bool]] = {f.name: text for f in fields(JobSpec)} | {
+SPEC: Mapping[str, Callable[[Any], bool]] = {f.name: text for f in fields(JobSpec)} | {
     "params": _by_name(lambda value: True),
     "seed": whole,
     "resources": _by_name(text),
