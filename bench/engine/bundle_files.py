@@ -154,14 +154,15 @@ def parse_table(data: bytes, name: str, schema: pa.Schema) -> pa.Table:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     limits: dict[str, Any] = {"thrift_string_size_limit": 16 * MIB, "thrift_container_size_limit": MIB}
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts, **limits)
-        facts = file.metadata
-        plain = pq.read_schema(pa.BufferReader(data)).remove_metadata()
-        if [(f.name, f.type) for f in plain] != [(f.name, f.type) for f in schema]:
+        # The columns first: a dictionary of a column that is not there is a KeyError of pyarrow's.
+        plain = pq.ParquetFile(pa.BufferReader(data), **limits)
+        facts = plain.metadata
+        if [(f.name, f.type) for f in plain.schema_arrow] != [(f.name, f.type) for f in schema]:
             raise DataError(f"{name} has other columns than {', '.join(schema.names)}")
         expanded = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
         if not 0 <= facts.num_rows <= MAX_ROWS or not 0 <= expanded <= MAX_EXPANDED:
             raise DataError(f"{name} says that it has {facts.num_rows:,} rows and {expanded / MIB:,.0f} MiB, more than is read")
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts, **limits)
         table = file.read(use_threads=False).unify_dictionaries()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError) as error:

@@ -337,6 +337,7 @@ def _manifest(folder):
         (lambda f: ((f / "cards.jsonl").write_text(""), seal(f)), "no cards.jsonl, or an empty one"),
         (lambda f: ((f / "rows.parquet").write_bytes(b"PAR1junkPAR1"), seal(f)), "no readable Parquet table"),
         (_rows(lambda t: t.drop_columns(["value"])), "has other columns"),
+        (_rows(lambda t: t.drop_columns(["model"])), "has other columns"),
         (_rows(lambda t: _column(t, "value", t["value"].cast(pa.float32()))), "has other columns"),
         (_rows(lambda t: _column(t, "model", pa.array(["somebody"] * len(t)))), "rows of somebody"),
         (_rows(lambda t: _column(t, "metric", pa.array(["made_up"] * len(t)))), "rows of made_up"),

@@ -88,5 +88,12 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def cells():
+def same_cells():
     return Cells()
+
+
+@pytest.fixture
+def cells(same_cells):
+    """Made once; what a test draws does not depend on the tests before it."""
+    same_cells.rng = np.random.default_rng(0)
+    return same_cells
