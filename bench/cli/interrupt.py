@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -24,22 +25,43 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
+#: Seconds after which an interruption that nothing is dealing with is raised again.
+INSISTS = 0.1
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, each of `ASKING` raises `Interrupted` once.
+    """Within, the first of `ASKING` raises `Interrupted`.
 
     From then on they are ignored: children are ended and what they were writing is cleared away, which takes a moment and must
     not be left half done. A signal that the caller has told to be ignored, as ``nohup`` does, stays so.
+
+    An exception may be lost on its way: Python passes over it in a ``__del__`` and in a callback of a weak reference, libraries
+    where they catch everything. So `Interrupted` is raised again until it has arrived here.
     """
     before = {}
-    asked = False
+    asked: int | None = None
+    passed_over = sys.unraisablehook
+    alarm: object = None
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal asked, alarm
+        asked = signum
         for asking in before:
             signal.signal(asking, signal.SIG_IGN)
+        sys.unraisablehook = quiet
+        if hasattr(signal, "setitimer"):
+            alarm = signal.signal(signal.SIGALRM, insist)
+            signal.setitimer(signal.ITIMER_REAL, INSISTS, INSISTS)
         raise Interrupted(signum)
+
+    def insist(signum: int, frame: FrameType | None) -> None:
+        if asked is not None and not _under_way():
+            raise Interrupted(asked)
+
+    def quiet(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, Interrupted):
+            passed_over(lost)
 
     try:
         for asking in ASKING:
@@ -49,9 +71,27 @@ def interruptible() -> Iterator[None]:
         # Not the main thread: signals are somebody else's.
         before.clear()
     try:
-        yield
+        try:
+            yield
+        finally:
+            # After an interruption they stay ignored: what is left is to say so and to end.
+            if asked is None:
+                for asking, handler in before.items():
+                    signal.signal(asking, handler)
     finally:
-        # After an interruption nothing is restored: what is left is to say so and to end.
-        if not asked:
-            for asking, handler in before.items():
-                signal.signal(asking, handler)
+        if asked is not None:
+            sys.unraisablehook = passed_over
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, alarm)
+
+
+def _under_way() -> bool:
+    """Whether what runs now runs because of an interruption: a ``finally``, an ``except``, an ``__exit__``."""
+    error, seen = sys.exception(), set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, Interrupted):
+            return True
+        seen.add(id(error))
+        error = error.__context__
+    return False

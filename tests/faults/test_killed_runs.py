@@ -116,7 +116,7 @@ def test_a_run_that_is_asked_to_stop_leaves_no_process_and_no_temporary_file(ben
         os.kill(process.pid, number)
         time.sleep(0.005)
     answer, error = process.communicate(timeout=20)
-    assert (process.returncode, answer) == (code, "")
+    assert (process.returncode, answer) == (code, ""), error
     assert "Interrupted. Finished jobs are kept; type the same command again" in error and "Traceback" not in error
     assert bench.all_ended()
     assert (
