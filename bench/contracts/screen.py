@@ -52,6 +52,11 @@ class DatasetCard:
         Split that is used when none is named.
     known_defects
         What is known to be wrong or surprising.
+
+    Raises
+    ------
+    DataError
+        If title, source, licence or scale is no text: every board shows them.
     """
 
     name: str
@@ -70,6 +75,11 @@ class DatasetCard:
     feature_selection: str = "none"
     default_split: str = "unseen-single"
     known_defects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("title", "source", "licence", "scale"):
+            if not isinstance(value := getattr(self, name), str):
+                raise DataError(f"The card of data set {self.name!r} has {value!r} as its {name}, which must be a text.")
 
     def to_dict(self) -> dict[str, Any]:
         """All facts as a JSON object."""

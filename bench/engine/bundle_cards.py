@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contracts.errors import DataError
 from .bundle_files import shown
-from .card_values import claim, flag, number, text, texts, whole
+from .card_values import DATASET, audit, by_name, claim, dataset, flag, number, text, texts, whole
 from .plan import JobSpec
 from .record import OK
 
@@ -17,12 +17,6 @@ SCHEMA = 1
 
 #: Every way in which a job can end.
 STATUSES = (OK, "failed", "invalid", "out_of_memory", "timeout", "killed", "unavailable")
-AUDITS = ("pass", "warn", "fail", "na")
-
-
-def _by_name(inner: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(text, value)) and all(map(inner, value.values()))
-
 
 #: Fields that every card has, and those that the card of a finished job has beside.
 EVERY: dict[str, Callable[[Any], bool]] = {
@@ -38,27 +32,26 @@ EVERY: dict[str, Callable[[Any], bool]] = {
     "metrics": texts,
     "predicts": flag,
     "pbench": text,
-    "machine": _by_name(text),
+    "machine": by_name(text),
     "started": number,
     "status": lambda value: value in STATUSES,
 }
 FINISHED: dict[str, Callable[[Any], bool]] = {
-    "seconds": _by_name(number),
+    "seconds": by_name(number),
     "peak_memory_mb": number,
     "claim": claim,
     "n_conditions": whole,
     "n_predicted": whole,
     "n_fallback": whole,
-    "absent": _by_name(text),
-    "metrics_failed": _by_name(text),
+    "absent": by_name(text),
+    "metrics_failed": by_name(text),
 }
 SPEC: Mapping[str, Callable[[Any], bool]] = {f.name: text for f in fields(JobSpec)} | {
-    "params": _by_name(lambda value: True),
+    "params": by_name(lambda value: True),
     "seed": whole,
-    "resources": _by_name(text),
-    "environment": _by_name(text),
+    "resources": by_name(text),
+    "environment": by_name(text),
 }
-DATASET = ("title", "source", "licence", "scale")
 
 
 def check_card(card: Any, meta: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -80,12 +73,7 @@ def check_card(card: Any, meta: Mapping[str, Any], where: str) -> dict[str, Any]
     for name in ("dataset", "split", "data_id"):
         if spec[name] != meta[name]:
             raise DataError(f"{where}: {name} is {shown(spec[name])!r}, and the bundle is of {shown(meta[name])!r}")
-    described = card.get("dataset_card")
-    if (
-        not isinstance(described, dict)
-        or not all(text(described.get(n)) for n in DATASET)
-        or not flag(described.get("simulated"))
-    ):
+    if not dataset(card.get("dataset_card")):
         raise DataError(f"{where}: dataset_card lacks one of {', '.join(DATASET)}, simulated")
     _check_audit(card.get("audit"), where)
     return card
@@ -99,19 +87,14 @@ def _check(value: Mapping[str, Any], expected: Mapping[str, Callable[[Any], bool
             raise DataError(f"{where}: {name} is {shown(value[name])!r}, which it cannot be")
 
 
-def _check_audit(audit: Any, where: str) -> None:
-    findings = audit.get("findings") if isinstance(audit, dict) else None
-    if not isinstance(findings, list) or audit.get("status") not in AUDITS[:3]:
-        raise DataError(f"{where}: audit has no status or no findings")
-    for one in findings:
-        fits = isinstance(one, dict) and whole(one.get("rule")) and one.get("status") in AUDITS
-        if not fits or not text(one.get("name")) or not text(one.get("detail")):
-            raise DataError(f"{where}: a finding of the audit lacks its rule, name, status or detail")
+def _check_audit(said: Any, where: str) -> None:
+    if not audit(said):
+        raise DataError(f"{where}: audit has no status or no findings, or one of them lacks its rule, name, status or detail")
     order = ("na", "pass", "warn", "fail").index
-    worst = max((f["status"] for f in findings), key=order, default="na")
-    if order(audit["status"]) < order(worst):
-        raise DataError(f"{where}: audit says {audit['status']}, and its worst finding is {worst}")
-    if audit["status"] == "fail":
+    worst = max((f["status"] for f in said["findings"]), key=order, default="na")
+    if order(said["status"]) < order(worst):
+        raise DataError(f"{where}: audit says {said['status']}, and its worst finding is {worst}")
+    if said["status"] == "fail":
         raise DataError(f"{where}: its audit failed; such results are not published")
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..contracts.latents import CLAIMS
 from .bundle_files import MAX_TEXT
+
+#: What an audit, and a finding of one, can say.
+AUDITS = ("pass", "warn", "fail", "na")
+#: Texts that say what a data set is.
+DATASET = ("title", "source", "licence", "scale")
 
 
 def text(value: Any, longest: int = MAX_TEXT) -> bool:
@@ -37,3 +43,25 @@ def flag(value: Any) -> bool:
 def claim(value: Any) -> bool:
     """Whether a value is a claim of `CLAIMS`, or none."""
     return value == "" or (text(value) and value in CLAIMS)
+
+
+def by_name(inner: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is a mapping of texts to values of a kind."""
+    return lambda value: isinstance(value, dict) and all(map(text, value)) and all(map(inner, value.values()))
+
+
+def finding(value: Any) -> bool:
+    """Whether a value is a finding of an audit."""
+    fits = isinstance(value, dict) and whole(value.get("rule")) and value.get("status") in AUDITS
+    return fits and text(value.get("name")) and text(value.get("detail"))
+
+
+def audit(value: Any) -> bool:
+    """Whether a value is an audit: a status and findings."""
+    found = value.get("findings") if isinstance(value, dict) else None
+    return isinstance(found, list) and value.get("status") in AUDITS[:3] and all(map(finding, found))
+
+
+def dataset(value: Any) -> bool:
+    """Whether a value says what a data set is."""
+    return isinstance(value, dict) and all(text(value.get(n)) for n in DATASET) and flag(value.get("simulated"))

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .card_values import claim, flag, number, text, texts
+from .card_values import audit, by_name, claim, dataset, flag, number, text, texts, whole
 from .sealed import MAX_JSON, Damaged, ends_sealed, opened_json, parsed_json, plain_bytes
 
 #: 2: the card carries its own checksum and names the file of its rows. 1: neither; rows lie beside it under its own name.
@@ -41,18 +41,24 @@ _NEEDED: dict[str, Callable[[Any], bool]] = {
     "pbench": _text,
     "reference_row": flag,
     "stochastic": flag,
-    "dataset_card": lambda value: _mapping(value) and _text(value.get("title")) and flag(value.get("simulated")),
-    "audit": lambda value: _mapping(value) and _text(value.get("status")),
+    "dataset_card": dataset,
+    "audit": audit,
 }
+_FINISHED: dict[str, Callable[[Any], bool]] = {
+    "seconds": by_name(number),
+    "n_conditions": whole,
+    "n_fallback": whole,
+    "absent": by_name(text),
+}
+_UNFINISHED: dict[str, Callable[[Any], bool]] = {"reason": _text}
 _KNOWN: dict[str, Callable[[Any], bool]] = {
     "metrics": _texts,
     "predicts": flag,
     "encoded": flag,
     "claim": claim,
     "metrics_failed": _mapping,
-    "absent": _mapping,
-    "seconds": _mapping,
-    "reason": _text,
+    "prior_knowledge": _texts,
+    "group": _text,
     "turn": lambda value: type(value) is int and 0 <= value < 2**53,
 }
 _SPEC: dict[str, Callable[[Any], bool]] = {
@@ -87,7 +93,8 @@ def read_card(path: Path) -> Card:
         raise
     if _schema(card) >= 2 and not sealed:
         raise Damaged("has other content than was written (its checksum is gone)")
-    for part, expected in ((card, _NEEDED), (card["spec"] if _mapping(card.get("spec")) else {}, _SPEC)):
+    spec = card["spec"] if _mapping(card.get("spec")) else {}
+    for part, expected in ((card, _NEEDED), (spec, _SPEC), (card, _FINISHED if card.get("status") == OK else _UNFINISHED)):
         for name, fits in expected.items():
             if name not in part:
                 raise Damaged(f"is no whole card: {name} is missing")

@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from pbench.bench.engine.store import Store
+
 MODELS = '''
 import os
 import signal
@@ -62,6 +64,16 @@ class Wordy(Good):
 
     def fit(self, data, *, seed):
         raise ValueError("so it goes " * 5000)
+
+
+class Choosy(Good):
+    """Leaves out a condition, and says why at length."""
+
+    name = "choosy"
+
+    def predict(self, conditions, controls):
+        first, *others = conditions
+        return Prediction(tuple(others), controls.control_mean(others), absent={first: "because " * 5000})
 
 
 class TooFewRows(Good):
@@ -139,7 +151,7 @@ def finished(pbench, toy_plugin, tmp_path_factory):
         *("run", "--json", "--plugin", "bad_models.py", "--plugin", toy_plugin, "--dataset", "toy-screen", "--out", "results"),
         *(
             "--models",
-            ",".join(["good", "chatty", *EXPECTED]),
+            ",".join(["good", "chatty", "choosy", *EXPECTED]),
             "--metrics",
             "headline",
             "--timeout",
@@ -157,17 +169,17 @@ def test_the_run_ends_with_1_and_one_json_object(finished):
     _, done = finished
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
-    assert (report["computed"], report["failed"]) == (2 + len(EXPECTED), len(EXPECTED))
+    assert (report["computed"], report["failed"]) == (3 + len(EXPECTED), len(EXPECTED))
 
 
 def test_every_bad_model_is_recorded_with_its_reason(finished):
     _, done = finished
     found = {card["model"]: (card["status"], card.get("reason", "")) for card in json.loads(done.stdout)["jobs"]}
-    assert found.keys() == {"good", "chatty", *EXPECTED}
+    assert found.keys() == {"good", "chatty", "choosy", *EXPECTED}
     for model, (status, reason) in EXPECTED.items():
         assert found[model][0] == status, model
         assert reason in found[model][1], model
-    assert found["good"][0] == found["chatty"][0] == "ok"
+    assert found["good"][0] == found["chatty"][0] == found["choosy"][0] == "ok"
 
 
 def test_every_bad_model_is_a_row_with_a_reason_and_the_good_ones_have_values(finished):
@@ -202,6 +214,14 @@ def test_what_a_model_says_of_its_training_is_on_the_card(finished):
     _, done = finished
     (card,) = [c for c in json.loads(done.stdout)["jobs"] if c["model"] == "good"]
     assert card["diagnostics"] == {"epochs": 7}
+
+
+def test_a_reason_of_any_length_leaves_a_record_that_is_read(finished):
+    folder, _ = finished
+    store = Store(folder / "results")
+    assert store.damaged() == []
+    (card,) = [c for c in store.cards() if c["model"] == "choosy"]
+    assert [why[:8] for why in card["absent"].values()] == ["because "]
 
 
 def test_failures_are_tried_again_and_results_are_not(finished, pbench, toy_plugin):

@@ -6,7 +6,7 @@ SPEC = {"dataset": "d", "split": "s", "fold": "1/1", "seed": 0, "data_id": "0" *
 
 
 def run_card(score_id, **facts):
-    """The card of a job that ended well, with some facts in place of others."""
+    """The card of a job that ended well, or did not, with some facts in place of others."""
     return {
         "score_id": score_id,
         "job_id": "job",
@@ -16,8 +16,13 @@ def run_card(score_id, **facts):
         "pbench": "0.1.0",
         "reference_row": False,
         "stochastic": False,
-        "dataset_card": {"title": "a toy", "simulated": True},
+        "dataset_card": {"title": "a toy", "source": "here", "licence": "CC0", "scale": "raw", "simulated": True},
         "audit": {"status": "pass", "findings": []},
         "spec": SPEC,
+        "seconds": {},
+        "n_conditions": 1,
+        "n_fallback": 0,
+        "absent": {},
+        "reason": "",
         **facts,
     }
