@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts.condition import Condition
-from ..contracts.errors import InvalidPrediction
+from ..contracts.errors import LONGEST, InvalidPrediction
 from ..contracts.latents import Encoding
 from ..contracts.model import Capabilities, ReferenceRow
 from ..contracts.prediction import Prediction
@@ -124,7 +124,7 @@ def ask(
         if condition in row_of:
             out[i], fallbacks[i] = mean[row_of[condition]], fallback[row_of[condition]]
         else:
-            absent[i] = refused[condition] or str(prediction.absent[condition]) or "the model gave no reason"
+            absent[i] = refused[condition] or str(prediction.absent[condition])[:LONGEST] or "the model gave no reason"
     cells = predicted_cells(prediction, asked, data.genes) if spread else {}
     variance = predicted_variance(prediction, asked, data.genes, cells)
     return Answer(

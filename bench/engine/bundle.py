@@ -9,64 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..contracts.errors import DataError
 from ..contracts.identity import canonical_json, content_id
 from ..contracts.split import SplitManifest
 from .bundle_cards import check_agreement, check_card
-from .bundle_files import INDEX, contents, listed, parse_json, parse_table, sha256, shown
+from .bundle_files import INDEX, contents, listed, parse_json, sha256, shown
+from .tables import ROW_COLUMNS, SHIFT_COLUMNS, frame, parse_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 FORMAT = 1
 CARDS, ROWS, SHIFTS, AGREEMENTS = "cards.jsonl", "rows.parquet", "shifts.parquet", "agreements.jsonl"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 MAX_NOTE = 2000
-#: Columns of the rows, and those that order them.
-ROW_COLUMNS = {
-    "model": "string",
-    "reference_row": "bool",
-    "dataset": "string",
-    "split": "string",
-    "fold": "string",
-    "seed": "int64",
-    "condition": "string",
-    "perturbation": "string",
-    "context": "string",
-    "dose": "string",
-    "time": "double",
-    "seen_k": "string",
-    "gi_class": "string",
-    "effect": "double",
-    "n_cells": "int64",
-    "predicted": "bool",
-    "fallback": "bool",
-    "metric": "string",
-    "version": "int64",
-    "value": "double",
-    "reason": "string",
-    "half_value": "double",
-}
-ROW_ORDER = ("model", "seed", "fold", "metric", "condition")
-SHIFT_COLUMNS = {
-    "model": "string",
-    "fold": "string",
-    "condition": "string",
-    "gene": "string",
-    "truth": "float",
-    "predicted": "float",
-}
-
-
-def schema(columns: Mapping[str, str]) -> pa.Schema:
-    """The Arrow schema of columns with the names of their types."""
-    import pyarrow as pa
-
-    types = {"string": pa.string(), "bool": pa.bool_(), "int64": pa.int64(), "double": pa.float64(), "float": pa.float32()}
-    return pa.schema([(name, types[kind]) for name, kind in columns.items()])
 
 
 @dataclass(frozen=True)
@@ -173,9 +129,9 @@ def _read(folder: Path) -> Bundle:
         elif name == AGREEMENTS:
             agreements = [check_agreement(a, where) for a, where in _lines(data, name)]
         elif name == ROWS:
-            rows = _frame(parse_table(data, name, schema(ROW_COLUMNS)))
+            rows = frame(parse_table(data, name, ROW_COLUMNS))
         elif name == SHIFTS:
-            shifts = _frame(parse_table(data, name, schema(SHIFT_COLUMNS)))
+            shifts = frame(parse_table(data, name, SHIFT_COLUMNS))
         elif name.startswith("manifests/"):
             manifest = _manifest(folder / name, parse_json(data, name))
             manifests[manifest.id] = manifest
@@ -235,23 +191,6 @@ def _manifest(path: Path, value: Any) -> SplitManifest:
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{name} is no split manifest: {shown(error)}") from error
     return manifest
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """A data frame like that of a plain table, made without ever repeating a text in memory."""
-    import pandas as pd
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {}
-    for name in table.column_names:
-        column = table[name]
-        if not pa.types.is_dictionary(column.type):
-            columns[name] = column.to_pandas().array
-            continue
-        words = np.array([*(column.chunk(0).dictionary.to_pylist() if column.num_chunks else ()), None], dtype=object)
-        codes = [chunk.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False) for chunk in column.chunks]
-        columns[name] = words[np.concatenate(codes)] if codes else np.array([], dtype=object)
-    return pd.DataFrame(columns, columns=table.column_names)
 
 
 def check_whole(bundle: Bundle) -> None:

@@ -10,15 +10,12 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..contracts.archive import read_arrays
 from ..contracts.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Array = np.ndarray[Any, Any]
 MIB = 2**20
@@ -138,40 +135,6 @@ def parse_json(data: bytes, name: str) -> Any:
         return json.loads(data.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is no JSON: {shown(error) if isinstance(error, ValueError) else 'nested too deep'}") from error
-
-
-def parse_table(data: bytes, name: str, schema: pa.Schema) -> pa.Table:
-    """A Parquet table of exactly these columns; texts stay dictionaries, so that a repeated one costs its length once.
-
-    Raises
-    ------
-    DataError
-        If it is no such table or larger than is read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    limits: dict[str, Any] = {"thrift_string_size_limit": 16 * MIB, "thrift_container_size_limit": MIB}
-    try:
-        # The columns first: a dictionary of a column that is not there is a KeyError of pyarrow's.
-        plain = pq.ParquetFile(pa.BufferReader(data), **limits)
-        facts = plain.metadata
-        if [(f.name, f.type) for f in plain.schema_arrow] != [(f.name, f.type) for f in schema]:
-            raise DataError(f"{name} has other columns than {', '.join(schema.names)}")
-        expanded = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-        if not 0 <= facts.num_rows <= MAX_ROWS or not 0 <= expanded <= MAX_EXPANDED:
-            raise DataError(f"{name} says that it has {facts.num_rows:,} rows and {expanded / MIB:,.0f} MiB, more than is read")
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts, **limits)
-        table = file.read(use_threads=False).unify_dictionaries()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError) as error:
-        raise DataError(f"{name} is no readable Parquet table: {shown(error)}") from error
-    for column in texts:
-        for chunk in table[column].chunks[:1]:
-            if max(map(len, filter(None, chunk.dictionary.to_pylist())), default=0) > MAX_TEXT:
-                raise DataError(f"{name}: a text in the column {column} is longer than {MAX_TEXT} characters")
-    return table
 
 
 def arrays(data: bytes, name: str, kinds: dict[str, str]) -> dict[str, Array]:

@@ -18,22 +18,19 @@ from .bundle import (
     FORMAT,
     MAX_NOTE,
     NAME,
-    ROW_COLUMNS,
-    ROW_ORDER,
     ROWS,
-    SHIFT_COLUMNS,
     SHIFTS,
     find_bundles,
     manifest_name,
     prediction_name,
     read_bundle,
-    schema,
 )
 from .bundle_cards import SCHEMA
 from .bundle_files import INDEX
 from .encodings import read_agreements
 from .folders import write_folder
 from .store import OK, Store, age, current
+from .tables import ROW_COLUMNS, ROW_ORDER, SHIFT_COLUMNS, as_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,14 +258,6 @@ def _rows(results: Path, chosen: Selected) -> pa.Table:
     frame = Store(results).rows(c for c in chosen.cards if c["status"] == OK)
     frame = frame.reindex(columns=list(ROW_COLUMNS)) if len(frame) else pd.DataFrame(columns=list(ROW_COLUMNS))
     return as_table(frame.sort_values(list(ROW_ORDER), kind="stable"), ROW_COLUMNS)
-
-
-def as_table(frame: pd.DataFrame, columns: Mapping[str, str]) -> pa.Table:
-    """An Arrow table of some columns; undefined numbers are nulls."""
-    import pyarrow as pa
-
-    table = pa.Table.from_pandas(frame, schema=schema(columns), preserve_index=False)
-    return table.replace_schema_metadata(None).combine_chunks()
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..contracts.condition import Condition
-from ..contracts.errors import InvalidPrediction
+from ..contracts.errors import LONGEST, InvalidPrediction
 from ..contracts.latents import LatentComparison
 from ..contracts.metric import Comparison, MetricInfo, Values
 from ..contracts.truth import Truth
 from .answer import Answer
+from .tables import ROW_COLUMNS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,28 +111,13 @@ def rows(
         scores["metric"] += [metric.id] * n
         scores["version"] += [metric.version] * n
         scores["value"] += [None if np.isnan(v) else float(v) for v in value.value]
-        scores["reason"] += [str(r) or None for r in value.reason]
+        scores["reason"] += [str(r)[:LONGEST] or None for r in value.reason]
         half = on_halves.get(metric.id) if on_halves else None
         scores["half_value"] += [None] * n if half is None else [None if np.isnan(v) else float(v) for v in half.value]
     total = len(scores["metric"])
-    text, real = pa.string(), pa.float64()
-    types = {
-        "context": text,
-        "dose": text,
-        "time": real,
-        "seen_k": text,
-        "gi_class": text,
-        "effect": real,
-        "n_cells": pa.int64(),
-        "predicted": pa.bool_(),
-        "fallback": pa.bool_(),
-        "value": real,
-        "half_value": real,
-        "reason": text,
-    }
-    table = {name: pa.array([value] * total) for name, value in constants.items()}
-    table |= {name: pa.array(column, type=types.get(name)) for name, column in (columns | scores).items()}
-    return pa.table(table)
+    types = {field.name: field.type for field in schema(ROW_COLUMNS)}
+    table = {name: [value] * total for name, value in constants.items()} | columns | scores
+    return pa.table({name: pa.array(column, type=types.get(name)) for name, column in table.items()})
 
 
 _DESCRIBED = ("condition", "perturbation", "context", "dose", "time", "seen_k", "gi_class", "effect", "n_cells")

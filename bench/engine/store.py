@@ -16,11 +16,13 @@ from ..contracts.condition import Condition
 from ..contracts.errors import DataError
 from ..contracts.split import SplitManifest
 from .answer import Answer
+from .bundle_files import MAX_EXPANDED
 from .counted import age, current
 from .folders import QUARANTINE, quarantine, write_atomically
 from .predictions import answer_of, prediction_arrays
 from .record import OK, SCHEMA, Card, Newer, read_card, read_record, rows_path
 from .sealed import MAX_JSON, Damaged, parsed_json, plain_bytes, read_arrays, save_arrays, sealed_json
+from .tables import ROW_COLUMNS, decoded, frame, parse_table, written_out
 from .temporaries import sweep
 
 if TYPE_CHECKING:
@@ -190,27 +192,47 @@ class Store:
             If a record is damaged or gone that was whole when its card was read.
         """
         import pandas as pd
+        import pyarrow as pa
 
-        tables = [table.to_pandas() for table in self._tables(cards)]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        tables = self._tables(cards)
+        # Empty ones have no dictionaries.
+        full = [table for table in tables if len(table)] or tables[:1]
+        return frame(pa.concat_tables(full).unify_dictionaries()) if full else pd.DataFrame()
 
     def _tables(self, cards: Iterable[Mapping[str, Any]]) -> list[pa.Table]:
         wanted = [part for card in cards for part in card.get("parts", [(card["score_id"], None)])]
         return [self._table(score_id, metrics) for score_id, metrics in wanted]
 
     def _table(self, score_id: str, metrics: Any) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow.compute as pc
 
-        path = self._path("records", score_id, ".json")
+        table = self.table(self._path("records", score_id, ".json"))
+        return table if metrics is None else table.filter(pc.field("metric").isin(metrics))
+
+    def table(self, path: Path) -> pa.Table:
+        """The rows of the record in a file, texts as dictionaries.
+
+        Raises
+        ------
+        DataError
+            If the record is damaged or gone, or its rows are none.
+        """
         try:
             # Whoever has replaced the record meanwhile has answered the same question with the same code.
-            data = read_record(path)[1]
-            return pq.read_table(pa.BufferReader(data), filters=None if metrics is None else [("metric", "in", metrics)])
+            table = parse_table(read_record(path)[1], "the table of its rows", ROW_COLUMNS)
+            if (n := written_out(table)) > MAX_EXPANDED:
+                raise DataError(f"the table of its rows has {n / 2**20:,.0f} MiB of texts, more than is read of a record")
+            return table
         except FileNotFoundError:
             raise DataError(f"{path} is gone; type the same command again.") from None
-        except (Damaged, pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} {error}. Type: pbench doctor --repair --results {self.folder}") from error
+        except Damaged as error:
+            raise DataError(f"{path} {error}. Type: {self._repair}") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}. Type: {self._repair}") from error
+
+    @property
+    def _repair(self) -> str:
+        return f"pbench doctor --repair --results {self.folder}"
 
     def consolidated(self) -> pa.Table | None:
         """The rows of all `current` records that ended well; None where there are none."""
@@ -225,7 +247,7 @@ class Store:
                 # A record has been taken away or damaged since it was listed: the next list is without it.
                 if attempt == 2:
                     raise
-        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+        return pa.concat_tables(decoded(table, ROW_COLUMNS) for table in tables) if tables else None
 
     def consolidate(self) -> Path:
         """Write the rows of all `current` records into ``records.parquet`` and return its path."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts.errors import PbenchError
+from ..contracts.errors import DataError, PbenchError
 from .bundle import find_bundles, read_bundle
 from .counted import age, question
 from .encodings import read_agreement
 from .folders import QUARANTINE, defects
-from .record import Newer, read_card, rows_path
+from .record import OK, Newer, read_card, rows_path
 from .sealed import MAX_JSON, Damaged, opened_json, plain_bytes, read_arrays
 from .store import ROOMS, Store
 from .temporaries import PATIENCE, is_left_over, is_temporary
@@ -68,7 +68,9 @@ def survey_results(folder: Path, *, now: float | None = None) -> list[Finding]:
     found: list[Finding] = []
     cards: list[tuple[Path, Mapping[str, Any]]] = []
     for path, card, error in store.survey():
-        if card is not None:
+        if card is not None and (said := _rows(store, path, card)):
+            found.append(Finding("record", path, said, _rows_of(path)))
+        elif card is not None:
             cards.append((path, card))
         elif isinstance(error, Newer):
             found.append(Finding("newer schema", path, str(error)))
@@ -88,6 +90,16 @@ def survey_results(folder: Path, *, now: float | None = None) -> list[Finding]:
     found += _all_rows(store, [path for path, _ in cards])
     found += _bundles(folder)
     return found + list(_quarantined(folder))
+
+
+def _rows(store: Store, path: Path, card: Mapping[str, Any]) -> str:
+    try:
+        if card["status"] == OK:
+            store.table(path)
+    except DataError as error:
+        # It is said of the file by its name, and here the name is there already.
+        return str(error).removeprefix(f"{path}: ").partition(". Type: ")[0]
+    return ""
 
 
 def _rows_of(path: Path) -> tuple[Path, ...]:
@@ -189,7 +201,11 @@ def _all_rows(store: Store, cards: list[Path]) -> Iterator[Finding]:
     except (pa.ArrowException, OSError, ValueError) as error:
         yield Finding("records.parquet", path, f"is no readable table ({type(error).__name__})")
         return
-    wanted = store.consolidated()
+    try:
+        wanted = store.consolidated()
+    except DataError:
+        # That is told of the record.
+        return
     if wanted is None or held.equals(wanted) or held.to_pandas().equals(wanted.to_pandas()):
         return
     older = any(p.stat().st_mtime > path.stat().st_mtime for p in cards)

@@ -18,7 +18,7 @@ import pyarrow.parquet  # noqa: F401
 
 from ... import __version__ as pbench_version
 from ..contracts import registry
-from ..contracts.errors import LONGEST, TrainingFailed
+from ..contracts.errors import TrainingFailed
 from ..contracts.model import build
 from ..contracts.resource import FeatureTable
 from ..contracts.split import SplitManifest
@@ -134,7 +134,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "n_conditions": len(truth.conditions),
         "n_predicted": int((answer.absent == "").sum()),
         "n_fallback": int(answer.fallback.sum()),
-        "absent": {c.key: str(a)[:LONGEST] for c, a in zip(truth.conditions, answer.absent, strict=True) if a},
+        "absent": {c.key: str(a) for c, a in zip(truth.conditions, answer.absent, strict=True) if a},
         "metrics_failed": failures(values),
         "diagnostics": dict(answer.diagnostics),
     }

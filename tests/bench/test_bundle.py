@@ -23,12 +23,13 @@ from small_bundles import small_records, write_results
 from pbench.bench.contracts import registry
 from pbench.bench.contracts.errors import DataError, UsageError
 from pbench.bench.contracts.identity import content_id
-from pbench.bench.engine import bundle_files
+from pbench.bench.engine import bundle_files, tables
 from pbench.bench.engine.bundle import find_bundles, read_bundle
 from pbench.bench.engine.bundle_predictions import read_archived
 from pbench.bench.engine.bundle_write import DROPPED, select, write_bundle
 from pbench.bench.engine.encodings import read_agreements
 from pbench.bench.engine.store import Store, current
+from pbench.bench.engine.tables import ROW_COLUMNS, as_table
 from pbench.leaderboards.board import boards
 from pbench.leaderboards.identification import identifications
 from pbench.leaderboards.markdown import render
@@ -112,7 +113,7 @@ def test_metrics_that_were_scored_later_are_in_one_card(results, boarded, tmp_pa
     store = Store(copied)
     dataset, split = boarded
     card = next(c for c in store.cards() if (c["spec"]["split"], c["status"]) == (split, "ok") and len(c["metrics"]) > 1)
-    table = pa.Table.from_pandas(store.rows([card]), preserve_index=False)
+    table = as_table(store.rows([card]), ROW_COLUMNS)
     first, rest = card["metrics"][:1], card["metrics"][1:]
     for score_id, metrics, started in ((card["score_id"], rest, card["started"]), ("f" * 64, first, card["started"] + 1)):
         own = table.filter(pa.compute.is_in(table["metric"], pa.array(metrics)))
@@ -128,7 +129,7 @@ def rewrite(results, change, which=lambda card: True):
     store = Store(results)
     for card in store.cards():
         if which(card):
-            rows = None if card["status"] != "ok" else pa.Table.from_pandas(store.rows([card]), preserve_index=False)
+            rows = None if card["status"] != "ok" else as_table(store.rows([card]), ROW_COLUMNS)
             (results / "records" / f"{card['score_id'][:32]}.json").unlink()
             changed = change(copy.deepcopy(card))
             store.write(changed["score_id"], changed, rows)
@@ -344,6 +345,7 @@ def _manifest(folder):
         (_rows(lambda t: _column(t, "seed", pa.array([9] * len(t)))), "seed 9, and no card says so"),
         (_rows(lambda t: _column(t, "reference_row", pa.array([True] * len(t)))), "no card says so"),
         (_rows(lambda t: _column(t, "condition", pa.array(["x" * 30_000] * len(t)))), "longer than 20000 characters"),
+        (_rows(lambda t: _column(t, "condition", pa.array([None, *t["condition"].to_pylist()[1:]]))), "a row has no condition"),
     ],
 )
 def test_what_is_sealed_again_is_still_read_with_care(bundle, tamper, said):
@@ -361,7 +363,7 @@ def test_a_table_of_absurd_size_is_not_unpacked(bundle, monkeypatch):
     assert (bundle / "rows.parquet").stat().st_size < 50_000
     seal(bundle)
     assert len(read_bundle(bundle).rows) == 20_000
-    monkeypatch.setattr(bundle_files, "MAX_ROWS", 10_000)
+    monkeypatch.setattr(tables, "MAX_ROWS", 10_000)
     with pytest.raises(DataError, match="says that it has 20,000 rows"):
         read_bundle(bundle)
 

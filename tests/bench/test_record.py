@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from cards import SPEC, run_card
+from cards import SPEC, row_table, run_card
 
 from pbench.bench.contracts.errors import DataError
 from pbench.bench.engine.counted import current
@@ -26,9 +26,7 @@ def card_of(score_id=ID, status=OK, started=1.0, **more):
 
 
 def table(value=0.0):
-    import pyarrow as pa
-
-    return pa.table({"model": ["m"], "metric": ["l2"], "value": [value]})
+    return row_table([value])
 
 
 @pytest.fixture

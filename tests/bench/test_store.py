@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cards import run_card
+from cards import row_table, run_card
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import PbenchError
@@ -27,9 +27,7 @@ def card_of(score_id=ID, status=OK, model="m", started=1.0, **more):
 
 
 def table(n=3):
-    import pyarrow as pa
-
-    return pa.table({"model": ["additive"] * n, "value": [float(i) for i in range(n)]})
+    return row_table([float(i) for i in range(n)], model="additive")
 
 
 @pytest.fixture
@@ -167,10 +165,8 @@ def test_consolidated_rows_are_those_of_the_records_that_count(tmp_path):
 
 def scored(store, score_id, metrics, started, *, job="answer", status=OK, value=0.0):
     """A record of one question with a value for each of some metrics."""
-    import pyarrow as pa
-
     facts = card_of(score_id, status, started=started, job_id=job)
-    rows = pa.table({"model": ["m"] * len(metrics), "metric": list(metrics), "value": [value] * len(metrics)})
+    rows = row_table([value] * len(metrics), metric=list(metrics))
     store.write(score_id, facts | {"metrics": list(metrics)}, rows if status == OK else None)
 
 

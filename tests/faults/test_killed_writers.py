@@ -38,7 +38,7 @@ def check(store, number, writers=(0,)):
     assert writer in writers and {k: card[k] for k in card_of(number, writer)} == card_of(number, writer)
     rows = store.rows([card])
     assert rows.equals(table_of(number, writer).to_pandas()) or len(writers) > 1
-    assert set(rows["writer"]) <= set(writers) and rows["writer"].nunique() == 1
+    assert set(rows["version"]) <= set(writers) and rows["version"].nunique() == 1
     kept = store.prediction(score_id(number), CONDITIONS)
     assert kept is not None and kept.mean.tobytes() == answer_of(number).mean.tobytes()
 
@@ -92,7 +92,7 @@ def test_four_writers_of_the_same_records_leave_each_whole_at_every_moment(forke
             cards, damaged = store.whole_and_damaged()
             assert (len(cards), damaged) == (len(NUMBERS), [])
             frame = store.rows(cards)
-            assert frame.groupby("seed")["writer"].nunique().eq(1).all() and len(frame) == 800 * len(NUMBERS)
+            assert frame.groupby("seed")["version"].nunique().eq(1).all() and len(frame) == 800 * len(NUMBERS)
         looked += 1
     assert looked > 5 and [p.exitcode for p in processes] == [0, 0, 0, 0]
     for number in NUMBERS:

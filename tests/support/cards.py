@@ -26,3 +26,16 @@ def run_card(score_id, **facts):
         "reason": "",
         **facts,
     }
+
+
+def row_table(values=(0.0,), **facts):
+    """Rows of a metric with these values, with some facts, of all or a list of one each, in place of others."""
+    import pyarrow as pa
+
+    from pbench.bench.engine.tables import ROW_COLUMNS, schema
+
+    about = {"model": "m", "reference_row": False, "dataset": "d", "split": "s", "fold": "1/1", "seed": 0, "version": 1}
+    about |= {"condition": "A", "perturbation": "A", "metric": "l2", **facts}
+    n = len(values)
+    columns = {name: value if isinstance(value := about.get(name), list) else [value] * n for name in ROW_COLUMNS}
+    return pa.table(columns | {"value": list(values)}, schema=schema(ROW_COLUMNS))

@@ -7,8 +7,7 @@ import random
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from cards import SPEC, run_card
+from cards import SPEC, row_table, run_card
 
 from pbench.bench.contracts.condition import Condition
 from pbench.bench.contracts.errors import PbenchError
@@ -33,8 +32,7 @@ def card_of(number, writer=0):
 def table_of(number, writer=0):
     """Rows that say whose they are."""
     values = np.random.default_rng([number, writer]).normal(size=2 * 400)
-    columns = {"model": ["m"] * 800, "seed": [number] * 800, "metric": list(METRICS) * 400, "writer": [writer] * 800}
-    return pa.table({**columns, "value": values})
+    return row_table(values, seed=number, metric=list(METRICS) * 400, version=writer)
 
 
 def answer_of(number):

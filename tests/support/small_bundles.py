@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from synthetic_records import Records, synthetic_records
 
 from pbench.bench.contracts.condition import Condition
@@ -15,6 +14,7 @@ from pbench.bench.contracts.split import SplitManifest
 from pbench.bench.engine.bundle_write import write_bundle
 from pbench.bench.engine.plan import JobSpec
 from pbench.bench.engine.store import Store
+from pbench.bench.engine.tables import ROW_COLUMNS, as_table
 from pbench.leaderboards.slugs import slug
 
 MODELS = ("additive", "knn-pca", "ridge-pca", "scgen")
@@ -43,7 +43,7 @@ def write_results(folder: Path, records: Records) -> Path:
         spec = {f.name: spec.get(f.name, "0" * 16) for f in fields(JobSpec)} | {"split_id": manifests[place].id}
         given = {"metrics_failed": {}, "peak_memory_mb": 1.0} | dict(card) | {"spec": spec}
         rows = by_job.get((spec["dataset"], spec["split"], card["model"], spec["fold"], spec["seed"]))
-        store.write(card["score_id"], given, None if card["status"] != "ok" else pa.Table.from_pandas(rows, preserve_index=False))
+        store.write(card["score_id"], given, None if card["status"] != "ok" else as_table(rows, ROW_COLUMNS))
     return folder
 
 
@@ -64,5 +64,5 @@ def change_values(results: Path, model: str, change: Callable[[Any], Any], later
             rows = store.rows([card])
             rows["value"] = change(rows["value"])
             card = {**card, "started": card["started"] + later}
-            store.write(card["score_id"], card, pa.Table.from_pandas(rows, preserve_index=False))
+            store.write(card["score_id"], card, as_table(rows, ROW_COLUMNS))
     return results
