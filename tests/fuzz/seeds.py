@@ -181,6 +181,11 @@ def cards() -> list[bytes]:
     return found[:1]
 
 
+def rows() -> list[bytes]:
+    """Rows of a record."""
+    return [data for name, data in results().items() if name.startswith("records/") and name.endswith(".parquet")][:1]
+
+
 def requests() -> list[bytes]:
     return [
         b"additive,knn[k=3],ri*",

@@ -168,29 +168,49 @@ def _encoding(data: bytes, folder: Path) -> None:
     read_agreements(folder)
 
 
-def _record(data: bytes, folder: Path) -> None:
-    """A stranger's card among whole records, sealed as they are: it is damaged, or stands on a board."""
+def _among_results(folder: Path, change: Callable[[dict[str, bytes], str], None]) -> None:
+    """Boards, and what doctor says, of a folder of results of which one record is changed."""
     from pbench.bench.cli.rendering import render_boards
-    from pbench.bench.engine.sealed import sealed_json
     from pbench.bench.engine.store import Store
+    from pbench.bench.engine.survey import survey_results
 
     whole = seeds.results()
-    for name, content in whole.items():
-        if not name.startswith("records/"):
-            _file(folder, name, content)
     card = next(n for n in sorted(whole) if n.startswith("records/") and n.endswith(".json"))
-    for name, content in whole.items():
-        if name.startswith(card.removesuffix(".json")):
-            _file(folder, name, content)
-    try:
-        sealed = sealed_json(json.loads(data))
-    except (ValueError, RecursionError, TypeError, AttributeError):
-        sealed = data
-    _file(folder, card, sealed)
+    files = {n: d for n, d in whole.items() if not n.startswith("records/") or n.startswith(card.removesuffix(".json"))}
+    change(files, card)
+    for name, content in files.items():
+        _file(folder, name, content)
     store = Store(folder)
     store.cards()
     store.damaged()
+    survey_results(folder)
     render_boards(folder, lambda card: True)
+
+
+def _record(data: bytes, folder: Path) -> None:
+    """A stranger's card among whole records, sealed as they are: it is damaged, or stands on a board."""
+    from pbench.bench.engine.sealed import sealed_json
+
+    def change(files: dict[str, bytes], card: str) -> None:
+        try:
+            files[card] = sealed_json(json.loads(data))
+        except (ValueError, RecursionError, TypeError, AttributeError):
+            files[card] = data
+
+    _among_results(folder, change)
+
+
+def _record_rows(data: bytes, folder: Path) -> None:
+    """A stranger's rows, with a card that says they are its own."""
+    from pbench.bench.engine.bundle_files import sha256
+    from pbench.bench.engine.sealed import opened_json, sealed_json
+
+    def change(files: dict[str, bytes], card: str) -> None:
+        value = opened_json(files[card])[0]
+        files[f"records/{value['rows_file']}"] = data
+        files[card] = sealed_json({**value, "rows_sha256": sha256(data)})
+
+    _among_results(folder, change)
 
 
 def _raw_record(data: bytes, folder: Path) -> None:
@@ -311,6 +331,7 @@ TARGETS: dict[str, Target] = {
         _encoding, lambda: [seeds.npz(**{"report": __import__("numpy").ones(3), "code z": __import__("numpy").ones((3, 2))})]
     ),
     "record": Target(_record, seeds.cards),
+    "record-rows": Target(_record_rows, seeds.rows),
     "raw-record": Target(_raw_record, lambda: [*seeds.cards(), *seeds.archives()]),
     "requests": Target(_requests, seeds.requests),
     "conditions": Target(_conditions, seeds.conditions),
