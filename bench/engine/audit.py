@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts.condition import Condition
+from ..contracts.errors import LONGEST
 from ..contracts.model import Capabilities
 from ..contracts.screen import Screen
 from ..contracts.split import SplitManifest
@@ -108,7 +109,8 @@ def audit(
         (14, "duplicated cells", absent if screen is None else _duplicated_cells(manifest, screen, hashed)),
         (17, "known defects", absent if screen is None else _known_defects(screen)),
     ]
-    return tuple(Finding(rule, name, *verdict) for rule, name, verdict in sorted(verdicts, key=lambda v: v[0]))
+    # What a plugin says of a data set or of a model may be as long as it likes; a card that holds all of it would be read as none.
+    return tuple(Finding(rule, name, said, why[:LONGEST]) for rule, name, (said, why) in sorted(verdicts, key=lambda v: v[0]))
 
 
 def status(findings: Iterable[Finding]) -> str:

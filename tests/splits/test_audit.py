@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.stats.contingency import association
 
 from pbench.bench.contracts.condition import Condition
-from pbench.bench.contracts.errors import DataError
+from pbench.bench.contracts.errors import LONGEST, DataError
 from pbench.bench.contracts.model import Capabilities
 from pbench.bench.contracts.registry import splits
 from pbench.bench.contracts.resource import FeatureTable
@@ -209,6 +209,8 @@ def test_the_card_is_reported(make_screen):
     screen = make_screen(["control", "A", "B", "C"], feature_selection="hvg_all", known_defects=("labels of C are wrong",))
     findings = audit(make("unseen-single", screen, folds=3)[0], screen)
     assert verdict(findings, "feature selection") == verdict(findings, "known defects") == "warn"
+    screen = make_screen(["control", "A", "B", "C"], known_defects=("so it goes " * 5000,))
+    assert max(len(f.detail) for f in audit(make("unseen-single", screen, folds=3)[0], screen)) == LONGEST
     for how in ("none", "hvg_train"):
         clean = make_screen(["control", "A", "B", "C"], feature_selection=how)
         assert verdict(audit(make("unseen-single", clean, folds=3)[0], clean), "feature selection") == "pass"
