@@ -18,6 +18,8 @@ OK = "ok"
 Card = dict[str, Any]
 #: A text, or a list of them, of at most 10,000 letters each.
 _text, _texts = partial(text, longest=10_000), partial(texts, longest=10_000)
+#: What the name of a file of rows has after that of the card.
+_OF_ONE_WRITING = re.compile(r"\.[0-9a-f]{12}\.parquet")
 #: How often a record is read anew because somebody has replaced it meanwhile.
 PATIENCE = 20
 
@@ -124,7 +126,7 @@ def rows_path(path: Path, card: Mapping[str, Any]) -> Path | None:
     if card["schema"] == 1:
         return path.with_suffix(".parquet")
     name = card.get("rows_file")
-    if not isinstance(name, str) or not re.fullmatch(re.escape(path.stem) + r"\.[0-9a-f]{12}\.parquet", name):
+    if not isinstance(name, str) or not name.startswith(path.stem) or not _OF_ONE_WRITING.fullmatch(name, len(path.stem)):
         return None
     return path.with_name(name)
 
