@@ -80,6 +80,7 @@ def _checked(root: Path, arrays: dict[str, StoredArray]) -> Any:
             return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
         def get_sync(self, key: str, **asked: Any) -> Any:
+            # A second way in would be one past the check.
             raise NotImplementedError(f"{key} is read through `get`")
 
     return Checked(root, read_only=True)

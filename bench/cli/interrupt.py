@@ -10,6 +10,8 @@ from types import FrameType
 
 #: Signals that ask a program to stop and that it may answer.
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: Seconds after which an interruption that nothing is dealing with is raised again.
+INSISTS = 0.1
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,10 +25,6 @@ class Interrupted(KeyboardInterrupt):
     def exit_code(self) -> int:
         """As shells count: 130 for Ctrl-C, 143 for ``kill``, 129 for a terminal that is gone."""
         return 128 + self.signum
-
-
-#: Seconds after which an interruption that nothing is dealing with is raised again.
-INSISTS = 0.1
 
 
 @contextlib.contextmanager

@@ -23,6 +23,10 @@ Array = np.ndarray[Any, Any]
 SCALES = ("counts", "log1p_1e4", "raw")
 
 
+#: Facts of a card that every board shows.
+SHOWN = ("title", "source", "licence", "scale")
+
+
 @dataclass(frozen=True)
 class DatasetCard:
     """What must be known of a data set before its numbers mean anything.
@@ -77,7 +81,7 @@ class DatasetCard:
     known_defects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("title", "source", "licence", "scale"):
+        for name in SHOWN:
             if not isinstance(value := getattr(self, name), str):
                 raise DataError(f"The card of data set {self.name!r} has {value!r} as its {name}, which must be a text.")
 

@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from ..contracts.errors import DataError
+from ..contracts.screen import SHOWN
 from .bundle_files import shown
-from .card_values import DATASET, audit, by_name, claim, dataset, flag, number, text, texts, whole
+from .card_values import audit, by_name, claim, dataset, flag, number, text, texts, whole
 from .plan import JobSpec
 from .record import OK
 
@@ -74,7 +75,7 @@ def check_card(card: Any, meta: Mapping[str, Any], where: str) -> dict[str, Any]
         if spec[name] != meta[name]:
             raise DataError(f"{where}: {name} is {shown(spec[name])!r}, and the bundle is of {shown(meta[name])!r}")
     if not dataset(card.get("dataset_card")):
-        raise DataError(f"{where}: dataset_card lacks one of {', '.join(DATASET)}, simulated")
+        raise DataError(f"{where}: dataset_card lacks one of {', '.join(SHOWN)}, simulated")
     _check_audit(card.get("audit"), where)
     return card
 

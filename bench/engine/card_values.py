@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..contracts.latents import CLAIMS
+from ..contracts.screen import SHOWN
 from .bundle_files import MAX_TEXT
 
 #: What an audit, and a finding of one, can say.
 AUDITS = ("pass", "warn", "fail", "na")
-#: Texts that say what a data set is.
-DATASET = ("title", "source", "licence", "scale")
 
 
 def text(value: Any, longest: int = MAX_TEXT) -> bool:
@@ -64,4 +63,4 @@ def audit(value: Any) -> bool:
 
 def dataset(value: Any) -> bool:
     """Whether a value says what a data set is."""
-    return isinstance(value, dict) and all(text(value.get(n)) for n in DATASET) and flag(value.get("simulated"))
+    return isinstance(value, dict) and all(text(value.get(n)) for n in SHOWN) and flag(value.get("simulated"))

@@ -7,10 +7,16 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..contracts.errors import DataError
+from .bundle_files import MAX_EXPANDED, MIB
 from .card_values import audit, by_name, claim, dataset, flag, number, text, texts, whole
 from .sealed import MAX_JSON, Damaged, ends_sealed, opened_json, parsed_json, plain_bytes
+from .tables import ROW_COLUMNS, parse_table, written_out
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: 2: the card carries its own checksum and names the file of its rows. 1: neither; rows lie beside it under its own name.
 SCHEMA = 2
@@ -170,3 +176,21 @@ def read_record(path: Path) -> tuple[Card, bytes]:
                 raise
             card = again
     return card, read_rows(path, card)
+
+
+def read_table(path: Path) -> pa.Table:
+    """The rows of the record that a card belongs to, texts as dictionaries.
+
+    Raises
+    ------
+    FileNotFoundError, Newer, Damaged
+        As for `read_record`; Damaged too where the rows are none, whatever the checksum says.
+    """
+    data = read_record(path)[1]
+    try:
+        table = parse_table(data, "the table of its rows", ROW_COLUMNS)
+    except DataError as error:
+        raise Damaged(f"is no record: {error}") from error
+    if (n := written_out(table)) > MAX_EXPANDED:
+        raise Damaged(f"is no record: the table of its rows has {n / MIB:,.0f} MiB of texts, more than is read of a record")
+    return table

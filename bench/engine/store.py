@@ -16,13 +16,12 @@ from ..contracts.condition import Condition
 from ..contracts.errors import DataError
 from ..contracts.split import SplitManifest
 from .answer import Answer
-from .bundle_files import MAX_EXPANDED
 from .counted import age, current
 from .folders import QUARANTINE, quarantine, write_atomically
 from .predictions import answer_of, prediction_arrays
-from .record import OK, SCHEMA, Card, Newer, read_card, read_record, rows_path
+from .record import OK, SCHEMA, Card, Newer, read_card, read_record, read_table, rows_path
 from .sealed import MAX_JSON, Damaged, parsed_json, plain_bytes, read_arrays, save_arrays, sealed_json
-from .tables import ROW_COLUMNS, decoded, frame, parse_table, written_out
+from .tables import ROW_COLUMNS, decoded, frame
 from .temporaries import sweep
 
 if TYPE_CHECKING:
@@ -206,33 +205,15 @@ class Store:
     def _table(self, score_id: str, metrics: Any) -> pa.Table:
         import pyarrow.compute as pc
 
-        table = self.table(self._path("records", score_id, ".json"))
-        return table if metrics is None else table.filter(pc.field("metric").isin(metrics))
-
-    def table(self, path: Path) -> pa.Table:
-        """The rows of the record in a file, texts as dictionaries.
-
-        Raises
-        ------
-        DataError
-            If the record is damaged or gone, or its rows are none.
-        """
+        path = self._path("records", score_id, ".json")
         try:
             # Whoever has replaced the record meanwhile has answered the same question with the same code.
-            table = parse_table(read_record(path)[1], "the table of its rows", ROW_COLUMNS)
-            if (n := written_out(table)) > MAX_EXPANDED:
-                raise DataError(f"the table of its rows has {n / 2**20:,.0f} MiB of texts, more than is read of a record")
-            return table
+            table = read_table(path)
         except FileNotFoundError:
             raise DataError(f"{path} is gone; type the same command again.") from None
         except Damaged as error:
-            raise DataError(f"{path} {error}. Type: {self._repair}") from error
-        except DataError as error:
-            raise DataError(f"{path}: {error}. Type: {self._repair}") from error
-
-    @property
-    def _repair(self) -> str:
-        return f"pbench doctor --repair --results {self.folder}"
+            raise DataError(f"{path} {error}. Type: pbench doctor --repair --results {self.folder}") from error
+        return table if metrics is None else table.filter(pc.field("metric").isin(metrics))
 
     def consolidated(self) -> pa.Table | None:
         """The rows of all `current` records that ended well; None where there are none."""

@@ -14,7 +14,7 @@ from .bundle import find_bundles, read_bundle
 from .counted import age, question
 from .encodings import read_agreement
 from .folders import QUARANTINE, defects
-from .record import OK, Newer, read_card, rows_path
+from .record import OK, Newer, read_card, read_table, rows_path
 from .sealed import MAX_JSON, Damaged, opened_json, plain_bytes, read_arrays
 from .store import ROOMS, Store
 from .temporaries import PATIENCE, is_left_over, is_temporary
@@ -68,7 +68,7 @@ def survey_results(folder: Path, *, now: float | None = None) -> list[Finding]:
     found: list[Finding] = []
     cards: list[tuple[Path, Mapping[str, Any]]] = []
     for path, card, error in store.survey():
-        if card is not None and (said := _rows(store, path, card)):
+        if card is not None and (said := _rows(path, card)):
             found.append(Finding("record", path, said, _rows_of(path)))
         elif card is not None:
             cards.append((path, card))
@@ -92,13 +92,14 @@ def survey_results(folder: Path, *, now: float | None = None) -> list[Finding]:
     return found + list(_quarantined(folder))
 
 
-def _rows(store: Store, path: Path, card: Mapping[str, Any]) -> str:
+def _rows(path: Path, card: Mapping[str, Any]) -> str:
     try:
         if card["status"] == OK:
-            store.table(path)
-    except DataError as error:
-        # It is said of the file by its name, and here the name is there already.
-        return str(error).removeprefix(f"{path}: ").partition(". Type: ")[0]
+            read_table(path)
+    except FileNotFoundError:
+        return ""
+    except Damaged as error:
+        return str(error)
     return ""
 
 

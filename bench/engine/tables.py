@@ -135,9 +135,9 @@ def decoded(table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
     return table.cast(schema(columns))
 
 
-def as_table(frame: pd.DataFrame, columns: Mapping[str, str]) -> pa.Table:
+def as_table(data: pd.DataFrame, columns: Mapping[str, str]) -> pa.Table:
     """An Arrow table of some columns; undefined numbers are nulls."""
     import pyarrow as pa
 
-    table = pa.Table.from_pandas(frame, schema=schema(columns), preserve_index=False)
+    table = pa.Table.from_pandas(data, schema=schema(columns), preserve_index=False)
     return table.replace_schema_metadata(None).combine_chunks()
